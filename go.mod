@@ -1,0 +1,3 @@
+module haloingest
+
+go 1.26.8
