@@ -1,0 +1,77 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// lockFile is one open file with a flock(2) lock. The kernel drops the lock when the process dies, however it dies, and Go opens
+// files close-on-exec, so the server that is started never inherits it.
+type lockFile struct{ f *os.File }
+
+// openLock opens the lock file at path, creating it for the owner of its folder, without locking it.
+func openLock(path string) (*lockFile, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := giveToFolderOwner(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &lockFile{f: f}, nil
+}
+
+// try takes the lock if nobody stands in the way. how is syscall.LOCK_SH or LOCK_EX; a lock already held is converted.
+func (l *lockFile) try(how int) (bool, error) {
+	for {
+		err := syscall.Flock(int(l.f.Fd()), how|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return false, nil
+		default:
+			return false, fmt.Errorf("lock %s: %w", l.f.Name(), err)
+		}
+	}
+}
+
+// wait takes the lock, or returns an error when ctx ends first. A blocking flock cannot be interrupted by a context, so it asks
+// again and again.
+func (l *lockFile) wait(ctx context.Context, how int) error {
+	for p := (poll{}); ; {
+		ok, err := l.try(how)
+		if ok || err != nil {
+			return err
+		}
+		if err := p.pause(ctx); err != nil {
+			return fmt.Errorf("wait for lock %s: %w", l.f.Name(), err)
+		}
+	}
+}
+
+// release drops the lock and closes the file.
+func (l *lockFile) release() error {
+	if l == nil || l.f == nil {
+		return nil
+	}
+	err := l.f.Close()
+	l.f = nil
+	return err
+}
+
+// poll paces a loop that looks whether something has happened: quick at first, then every 50 ms.
+type poll struct{ delay time.Duration }
+
+// pause sleeps a little, and returns the error of ctx once that has ended.
+func (p *poll) pause(ctx context.Context) error {
+	p.delay = min(max(2*p.delay, 2*time.Millisecond), 50*time.Millisecond)
+	time.Sleep(p.delay)
+	return ctx.Err()
+}
