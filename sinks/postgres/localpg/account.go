@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 )
@@ -55,7 +54,7 @@ func serverAccount(cluster string) (account, error) {
 func (a account) command(ctx context.Context, dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
-	cmd.Env = serverEnvironment(program)
+	cmd.Env = serverEnvironment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if a.other {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
@@ -64,28 +63,13 @@ func (a account) command(ctx context.Context, dir, program string, args ...strin
 }
 
 // serverEnvironment is all that the server gets of the environment. LC_ALL is set because PostgreSQL refuses to start on macOS
-// when it is not; the library path is for binaries that were unpacked rather than installed.
-func serverEnvironment(program string) []string {
+// when it is not.
+func serverEnvironment() []string {
 	env := []string{"LC_ALL=C"}
 	if path, ok := os.LookupEnv("PATH"); ok {
 		env = append(env, "PATH="+path)
 	}
-	lib := filepath.Join(filepath.Dir(filepath.Dir(program)), "lib")
-	name := "LD_LIBRARY_PATH"
-	if runtime.GOOS == "darwin" {
-		name = "DYLD_LIBRARY_PATH"
-	}
-	if v := os.Getenv(name); v != "" {
-		env = append(env, name+"="+v)
-	} else if cache, err := CacheDir(); err == nil && within(cache, program) {
-		env = append(env, name+"="+lib)
-	}
 	return env
-}
-
-func within(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(rel)
 }
 
 // give hands path to the account.

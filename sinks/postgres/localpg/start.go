@@ -73,12 +73,13 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The port may be taken, or dead backends still be on their way out, between the look and the start.
-	for attempt, p := 0, (poll{}); ; attempt++ {
+	// Between the look and the start the port may have been taken, and what a killed server left running may take its time to end.
+	for p := (poll{}); ; {
 		again, err := s.spawn(ctx, bin, filepath.Join(home, "cluster"), sockets)
-		if !again || attempt == 200 {
+		if !again {
 			return err
 		}
+		s.opts.Log.Debug("starting the private PostgreSQL once more", "error", err)
 		if p.pause(ctx) != nil {
 			return err
 		}

@@ -1,0 +1,76 @@
+# haloingest. `make demo` shows it working, `make test` proves it; both need Go, git and make only, and fetch the rest from package
+# registries. Written for make 3.81 too, which is what macOS has.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -X main.version=$(VERSION)
+
+# What the targets below run over; narrow them to work on one part: make test PKGS=./pipeline/...
+PKGS       ?= ./...
+# Packages tested at once. Two keep a small machine busy, and let the tests that watch the clock of the operating system breathe.
+PARALLEL   ?= 2
+TESTFLAGS  ?=
+BENCH      ?= .
+BENCHTIME  ?= 1s
+FUZZTIME   ?= 30s
+# The gofmt of the toolchain that go.mod asks for, not that of another Go which comes first on PATH.
+GOFMT       = "$$($(GO) env GOROOT)/bin/gofmt"
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Every recipe is a POSIX shell script.
+SHELL = /bin/sh
+
+.PHONY: help build deps demo test test-race bench proof-long fuzz lint clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## build bin/haloingest and bin/intercomsim
+	@mkdir -p bin
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/haloingest ./cmd/intercomsim
+
+deps: ## find PostgreSQL, or install one if this machine has none
+	@$(GO) run ./sinks/postgres/localpg/install
+
+demo: deps build ## the whole tour on this machine: simulated Intercom, backfill, replay, diff, status
+	bin/haloingest demo
+
+# A missing PostgreSQL fails the tests here, where `deps` has just seen to it; a bare `go test` skips what needs it.
+test: deps ## gofmt, go vet and every test
+	@unformatted=$$($(GOFMT) -l .); if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
+	@$(GO) vet $(PKGS)
+	@HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PKGS)"
+
+test-race: deps ## every test under the race detector (needs a C compiler)
+	@HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -race -p $(PARALLEL) -timeout 30m $(TESTFLAGS) $(PKGS)"
+
+# Runs RUN, shows what it prints, and closes with how many packages passed. The status comes through a file, as sh has no pipefail.
+.PHONY: run-tests
+run-tests:
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	{ $(RUN) 2>&1; echo $$? >"$$dir/status"; } | tee "$$dir/out"; \
+	awk '/^ok[ \t]/ { ok++ } /^FAIL[ \t]/ { bad++ } END { printf "packages: %d passed, %d failed\n", ok, bad }' "$$dir/out"; \
+	exit $$(cat "$$dir/status")
+
+bench: deps ## every benchmark
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(PKGS)
+
+proof-long: deps ## the fault tests at full length: hours
+	@HALOINGEST_PROOF=long HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p 1 -count 1 -timeout 12h $(TESTFLAGS) $(PKGS)"
+
+fuzz: deps ## every fuzz test for FUZZTIME (30s) each
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+		for name in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+lint: ## gofmt, go vet and staticcheck
+	@unformatted=$$($(GOFMT) -l .); if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) run $(STATICCHECK) $(PKGS)
+
+clean: ## remove what was built
+	rm -rf bin
