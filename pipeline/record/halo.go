@@ -7,12 +7,13 @@ import (
 
 // The types of this file are rows of Halo's tables (contract, "Tables"; limits from Halo's API
 // pages). Columns that only the database knows (run_id, created_at, updated_at, deleted_at) and
-// links (see Change) are not here. Hash covers every exported value except those marked "not hashed".
+// links (see Change) are not here. Hash covers every exported value except those marked "not hashed";
+// the Seal functions compute it.
 
 // Head is common to all rows.
 type Head struct {
-	Org             UUID
-	ID              UUID   // derived from org, kind and source id; the sink may bind the object to another row
+	Org             UUID   // not hashed: the row's key
+	ID              UUID   // derived from org, kind and source id; the sink may bind the object to another row; not hashed
 	SourceID        string // Intercom's id
 	SourceUpdatedAt time.Time
 	SourceCreatedAt time.Time // becomes created_at of a new row; not hashed
@@ -67,7 +68,7 @@ type TranscriptRow struct {
 	Outcome              string // resolved, escalated, abandoned or ""
 	StartedAt, EndedAt   time.Time
 	Metadata             json.RawMessage
-	// KnowledgeHash is over all of the transcript's knowledge rows, so that a new distiller is seen
+	// KnowledgeHash is over all of the transcript's knowledge rows (see the function of that name), so that a new distiller is seen
 	// where the transcript itself did not change. Not part of Hash.
 	KnowledgeHash Digest
 	// Distill is what the distiller needs beside the messages; not stored, not hashed.

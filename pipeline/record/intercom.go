@@ -25,6 +25,8 @@ type Contact struct {
 	Region       string
 	City         string
 	Unsubscribed bool
+	Bounced      bool                       // has_hard_bounced
+	Spam         bool                       // marked_email_as_spam
 	Companies    []Ref                      // all of them: the list is completed before extraction when Intercom cut it
 	CompanyTotal int                        // as Intercom counts them
 	Tags         []Named                    // names are filled from the reference data where known
@@ -66,15 +68,18 @@ type Conversation struct {
 	TeamAssignee  string
 	Contacts      []Ref  // first is the customer
 	Company       string // company id, "" if Intercom names none (it does from API 2.15)
+	CompanyName   string
 	Tags          []Named
 	Rating        *Rating
 	AIAgent       *AIAgent
 	TicketID      string // internal id of the ticket that this conversation also is, or ""
 	LinkedTickets []string
+	LinkedOthers  []LinkedObject // linked_objects that are no tickets: merged and related conversations
 	Custom        map[string]json.RawMessage
 	Messages      []Message // the opening message first, then the parts, oldest first
 	ExpectedParts int       // statistics.count_conversation_parts; parts held where absent
-	HeldParts     int       // parts in the object, opening message not counted
+	HeldParts     int       // different parts in the object, opening message not counted
+	Truncated     bool      // as many parts as Intercom gives at most, and no count says that these are all
 	FirstContact  time.Time // statistics.first_contact_reply_at, zero if unknown
 	LastClosedAt  time.Time
 
@@ -92,8 +97,11 @@ type Rating struct {
 // AIAgent says what Intercom's own AI agent did in a conversation.
 type AIAgent struct {
 	Source          string // source_type
+	Title           string // source_title
+	LastAnswer      string // last_answer_type
 	ResolutionState string // see fact sheet, section 1: names changed in 2.15
 	Rating          int
+	Remark          string
 }
 
 // Ticket is a ticket with its parts.
@@ -120,6 +128,7 @@ type Ticket struct {
 	Messages      []Message
 	ExpectedParts int
 	HeldParts     int
+	Truncated     bool      // see Conversation
 	ResolvedAt    time.Time // when the last part moved it to resolved; zero if not resolved or unknown
 
 	CreatedAt, UpdatedAt, SnoozedUntil time.Time

@@ -55,7 +55,7 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 	case string:
 		return AppendString(dst, v), nil
 	case json.Number:
-		return appendNumber(dst, string(v))
+		return AppendNumber(dst, string(v))
 	case []any:
 		dst = append(dst, '[')
 		for i, e := range v {
@@ -117,9 +117,10 @@ func AppendObject(dst []byte, fields map[string]json.RawMessage) []byte {
 	return append(dst, '}')
 }
 
-// appendNumber writes the value of a JSON number in its shortest exact decimal form: plain while that
-// takes at most 21 digits' room on either side of the point, else with an exponent.
-func appendNumber(dst []byte, s string) ([]byte, error) {
+// AppendNumber appends the value of a JSON number in its shortest exact decimal form: plain while that
+// takes at most 21 digits' room on either side of the point, else with an exponent. The text must be
+// a number by JSON's grammar; one that a numeric cannot hold is ErrJSONNumber and leaves dst alone.
+func AppendNumber(dst []byte, s string) ([]byte, error) {
 	negative := strings.HasPrefix(s, "-")
 	mantissa, exponent := strings.TrimPrefix(s, "-"), 0
 	if i := strings.IndexAny(mantissa, "eE"); i >= 0 {
@@ -128,7 +129,7 @@ func appendNumber(dst []byte, s string) ([]byte, error) {
 			if strings.Trim(mantissa[:i], "0.") == "" {
 				return append(dst, '0'), nil
 			}
-			return nil, ErrJSONNumber
+			return dst, ErrJSONNumber
 		}
 		mantissa, exponent = mantissa[:i], n
 	}
@@ -142,8 +143,8 @@ func appendNumber(dst []byte, s string) ([]byte, error) {
 		return append(dst, '0'), nil
 	}
 	point := len(digits) + exponent // digits before the decimal point
-	if point > maxExponent || point < -maxExponent || len(digits) > maxExponent {
-		return nil, ErrJSONNumber
+	if point > maxExponent || len(digits)-point > maxExponent {
+		return dst, ErrJSONNumber
 	}
 	if negative {
 		dst = append(dst, '-')
