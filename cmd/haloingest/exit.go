@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/secret"
+	"haloingest/pipeline"
+	"haloingest/sinks/postgres"
+	"haloingest/sinks/postgres/localpg"
+	"haloingest/sources/intercom"
+)
+
+// Exit codes (contract, "Commands").
+const (
+	exitDone        = 0
+	exitDiffers     = 1
+	exitUsage       = 2
+	exitIncomplete  = 3
+	exitInvariant   = 4
+	exitDatabase    = 5
+	exitHeld        = 6
+	exitInterrupted = 130
+)
+
+const exitCodesHelp = `Exit codes: 0 done; 1 done, but something was rejected or differs; 2 usage or configuration;
+3 not everything could be read from Intercom; 4 an invariant is broken; 5 the database refused or failed;
+6 another run holds this workspace; 130 interrupted, what was read is committed.
+
+Every flag --some-flag can be set as HALOINGEST_SOME_FLAG. Secrets come from files, standard input or the
+environment, never from a flag's value.`
+
+// exitError is an error that knows its exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// errQuiet ends a command whose result says everything already; only its code counts.
+var errQuiet = errors.New("see the result")
+
+func quiet(code int) error {
+	if code == exitDone {
+		return nil
+	}
+	return &exitError{code, errQuiet}
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(err error) int {
+	var known *exitError
+	var held *postgres.HeldError
+	var api *intercom.Error
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &known):
+		return known.code
+	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.As(err, &held):
+		return exitHeld
+	case errors.Is(err, postgres.ErrInvariant):
+		return exitInvariant
+	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
+		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNoBinaries):
+		return exitUsage
+	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects):
+		return exitIncomplete
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case postgres.IsDatabaseError(err):
+		return exitDatabase
+	}
+	return exitUsage
+}
+
+// exit prints an error once, in one line, and returns its code.
+func (a *app) exit(err error) int {
+	code := exitCode(err)
+	if err == nil || errors.Is(err, errQuiet) {
+		return code
+	}
+	fmt.Fprintf(a.stderr, "haloingest: %s\n", err)
+	if a.json {
+		// The result of a command that has none: a script reads one JSON value from stdout, always.
+		out, _ := json.Marshal(map[string]any{"error": err.Error(), "exit_code": code})
+		fmt.Fprintf(a.stdout, "%s\n", out)
+	}
+	return code
+}

@@ -1,0 +1,72 @@
+// Package config holds what an operator sets, apart from what a single command is asked to do.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"regexp"
+
+	"haloingest/cmd/haloingest/internal/secret"
+)
+
+// Defaults.
+const (
+	DefaultDataDir         = ".haloingest"
+	DefaultIntercomVersion = "2.16"
+	DefaultConcurrency     = 32
+)
+
+const maxConcurrency = 256
+
+// Config is the operator's settings. Its secrets do not print.
+type Config struct {
+	DatabaseURL          string // empty: a private server in DataDir
+	DataDir              string
+	MasterKey            secret.MasterKey
+	IntercomURL          string // empty: the region's host
+	IntercomVersion      string
+	MaxRequestsPerMinute int // 0: as much as Intercom allows
+	Concurrency          int // API requests under way at once; 0 where a command makes none
+	LogLevel             string
+	LogFormat            string
+}
+
+var versionForm = regexp.MustCompile(`^([0-9]+\.[0-9]+|Unstable|Preview)$`)
+
+// Validate names the setting that cannot be used.
+func (c Config) Validate() error {
+	if c.DatabaseURL != "" {
+		u, err := url.Parse(c.DatabaseURL)
+		if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+			return fmt.Errorf("--database-url: want postgres://user@host/database (its text is not shown, it may hold a password)")
+		}
+	}
+	if c.DataDir == "" {
+		return fmt.Errorf("--data-dir is empty")
+	}
+	if c.IntercomVersion != "" && !versionForm.MatchString(c.IntercomVersion) {
+		return fmt.Errorf("--intercom-version %q: want a number such as %s", c.IntercomVersion, DefaultIntercomVersion)
+	}
+	if c.MaxRequestsPerMinute < 0 {
+		return fmt.Errorf("--max-requests-per-minute %d: want 0 or more", c.MaxRequestsPerMinute)
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		return fmt.Errorf("--concurrency %d: want 1 to %d", c.Concurrency, maxConcurrency)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); c.LogLevel != "" && err != nil {
+		return fmt.Errorf("--log-level %q: want debug, info, warn or error", c.LogLevel)
+	}
+	if c.LogFormat != "" && c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("--log-format %q: want text or json", c.LogFormat)
+	}
+	return nil
+}
+
+// Level is the log level; info where none is set.
+func (c Config) Level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // Validate has seen it
+	return level
+}

@@ -1,0 +1,131 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// memory is a Keysets without a database.
+type memory struct{ sealed []byte }
+
+func (m *memory) LoadKeyset(context.Context) ([]byte, error) { return m.sealed, nil }
+
+func (m *memory) CreateKeyset(_ context.Context, sealed []byte) ([]byte, error) {
+	if m.sealed == nil {
+		m.sealed = sealed
+	}
+	return m.sealed, nil
+}
+
+var tokenPlace = Place{"ingest.connections", "token", "org-1"}
+
+func TestSealedSecretOpensInItsPlaceOnly(t *testing.T) {
+	store, master := &memory{}, MasterKey{DataDir: t.TempDir()}
+	s, err := Open(t.Context(), store, master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := NewText("  dG9rOmNhbmFyeS10b2tlbg==\n")
+	c, err := s.Seal(token, tokenPlace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(c, []byte("canary")) || bytes.Contains(c, []byte(token.Reveal())) {
+		t.Error("the ciphertext shows the secret")
+	}
+	again, err := Open(t.Context(), store, master) // another process
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := again.Open(c, tokenPlace); err != nil || got.Reveal() != "dG9rOmNhbmFyeS10b2tlbg==" {
+		t.Errorf("opened %q, %v", got.Reveal(), err)
+	}
+	for _, p := range []Place{
+		{"ingest.connections", "webhook_secret", "org-1"},
+		{"ingest.connections", "token", "org-2"},
+		{"ingest.other", "token", "org-1"},
+	} {
+		if _, err := again.Open(c, p); !errors.Is(err, ErrMasterKey) {
+			t.Errorf("opened at %v: %v", p, err)
+		}
+	}
+	c[len(c)-1] ^= 1
+	if _, err := again.Open(c, tokenPlace); err == nil {
+		t.Error("opened a ciphertext that was changed")
+	}
+}
+
+func TestLostOrWrongMasterKeyIsAnErrorAndNeverANewKey(t *testing.T) {
+	store, dir := &memory{}, t.TempDir()
+	if _, err := Open(t.Context(), store, MasterKey{DataDir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(dir, keyFile)
+	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("kept key: %v, %v", info, err)
+	}
+	empty := t.TempDir()
+	if _, err := Open(t.Context(), store, MasterKey{DataDir: empty}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("lost key: %v", err)
+	}
+	if left, _ := os.ReadDir(empty); len(left) != 0 {
+		t.Errorf("a new key was made: %v", left)
+	}
+	wrong := filepath.Join(t.TempDir(), "wrong")
+	if err := os.WriteFile(wrong, bytes.Repeat([]byte{7}, MasterKeySize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), store, MasterKey{File: wrong}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), wrong) {
+		t.Errorf("wrong key: %v", err)
+	}
+	if err := os.Chmod(kept, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), store, MasterKey{DataDir: dir}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("key that others can read: %v", err)
+	}
+}
+
+func TestMasterKeyFormats(t *testing.T) {
+	key := bytes.Repeat([]byte{0xfb, 1}, MasterKeySize/2)
+	for name, text := range map[string]string{
+		"raw bytes":              string(key),
+		"base64":                 base64.StdEncoding.EncodeToString(key) + "\n",
+		"base64 without padding": base64.RawURLEncoding.EncodeToString(key),
+		"hexadecimal":            hex.EncodeToString(key) + "\r\n",
+	} {
+		if got, err := parseKey([]byte(text)); err != nil || !bytes.Equal(got, key) {
+			t.Errorf("%s: %x, %v", name, got, err)
+		}
+	}
+	for _, bad := range []string{"", "short", hex.EncodeToString(key[:31]), strings.Repeat("z", 64)} {
+		if _, err := parseKey([]byte(bad)); err == nil {
+			t.Errorf("took %q", bad)
+		}
+	}
+}
+
+func TestTextDoesNotPrint(t *testing.T) {
+	token := NewText("canary-secret-value")
+	asJSON, err := json.Marshal(map[string]any{"token": token, "inner": struct{ T Text }{token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprint(token) + fmt.Sprintf("%v %+v %#v %s %q %x %d", token, token, token, token, token, token, token) +
+		fmt.Sprintf("%v %+v", struct{ T Text }{token}, &struct{ T Text }{token}) + string(asJSON)
+	if strings.Contains(shown, "canary") || strings.Contains(shown, hex.EncodeToString([]byte("canary"))) {
+		t.Errorf("it printed: %s", shown)
+	}
+	if NewText("abcdefghijklmnop").Hint() != "mnop" || NewText("short").Hint() != "" {
+		t.Error("the hint shows too much or too little")
+	}
+}

@@ -1,0 +1,114 @@
+// Command haloingest brings a company's whole history out of Intercom and into Halo, and proves that
+// nothing is missing. This folder is wiring only: flags to configuration, configuration to parts,
+// a run, an exit code. There is one file per command.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker; see the Makefile.
+var version = "development"
+
+func main() {
+	hard, abort := context.WithCancelCause(context.Background())
+	read, stop := context.WithCancelCause(hard)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		fmt.Fprintln(os.Stderr, "haloingest: stopping: finishing and committing what was read; interrupt again to abort at once")
+		stop(errInterrupted)
+		<-signals
+		abort(errInterrupted)
+	}()
+	os.Exit(run(hard, read, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// errInterrupted is the cause with which contexts end on a signal.
+var errInterrupted = errors.New("interrupted")
+
+// run executes one command line and returns its exit code. When read is done, a command stops reading,
+// finishes what it has and ends with code 130; when ctx is done, it aborts.
+func run(ctx, read context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{read: read, stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.cli()
+	return a.exit(root.RunContext(ctx, append([]string{root.Name}, permute(root, args)...)))
+}
+
+// app is what all commands share: the process's streams and its soft stop.
+type app struct {
+	read           context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool // set by the running command's --json
+}
+
+func (a *app) cli() *cli.App {
+	root := &cli.App{
+		Name:            "haloingest",
+		Usage:           "bring a company's history out of Intercom and into Halo, and prove that nothing is missing",
+		Version:         version,
+		HideHelpCommand: true,
+		Suggest:         true,
+		Reader:          a.stdin,
+		Writer:          a.stdout,
+		ErrWriter:       a.stderr,
+		ExitErrHandler:  func(*cli.Context, error) {}, // codes are mapped in one place: exit.go
+		Commands: []*cli.Command{
+			a.demo(),
+			a.connect(),
+			a.disconnect(),
+			a.plan(),
+			a.backfill(),
+			a.sync(),
+			a.status(),
+			a.rejects(),
+			a.runs(),
+			a.migrate(),
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("there is no command %q; run: haloingest --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		OnUsageError: onUsageError,
+		Description:  exitCodesHelp,
+	}
+	for _, cmd := range root.Commands {
+		finish(cmd)
+	}
+	return root
+}
+
+// finish gives every command the same manners: environment variables for its flags, usage errors as
+// errors rather than printed help, and no implicit help subcommand.
+func finish(cmd *cli.Command) {
+	cmd.HideHelpCommand = true
+	cmd.OnUsageError = onUsageError
+	for _, flag := range cmd.Flags {
+		nameEnv(flag)
+	}
+	if len(cmd.Subcommands) > 0 {
+		cmd.Action = func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("there is no command %q; run: haloingest %s --help", cmd.Name+" "+c.Args().First(), cmd.Name)
+			}
+			return usagef("which one? run: haloingest %s --help", cmd.Name)
+		}
+	}
+	for _, sub := range cmd.Subcommands {
+		finish(sub)
+	}
+}
+
+func onUsageError(_ *cli.Context, err error, _ bool) error { return usagef("%w", err) }
