@@ -57,11 +57,14 @@ func Find(ctx context.Context) ([]Binaries, error) {
 	look := func(dirs []string) {
 		from := len(found)
 		for _, dir := range dirs {
-			real, err := filepath.EvalSymlinks(dir)
-			if err != nil || seen[real] {
+			// A folder on PATH often has no more than links to the programs.
+			if real, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres")); err == nil {
+				dir = filepath.Dir(real)
+			}
+			if seen[dir] {
 				continue
 			}
-			seen[real] = true
+			seen[dir] = true
 			b, err := inspect(ctx, dir)
 			switch {
 			case err == nil:

@@ -78,9 +78,9 @@ func serves(ctx context.Context, pid int, cluster string) bool {
 	return err != nil || bytes.Contains(out, []byte("postgres")) && bytes.Contains(out, []byte(cluster))
 }
 
-// disown makes the pid file name this process instead of pid, a process that is alive but is not the server: PostgreSQL takes a
-// pid file that names its parent for a leftover, and still checks by its other lines that no process uses the cluster's shared
-// memory. Removing the file would take away that check.
+// disown makes the pid file name this process instead of a process that is alive but is not the server, or nothing at all:
+// PostgreSQL takes a pid file that names its parent for a leftover, and still checks by its other lines that no process uses the
+// cluster's shared memory. Removing the file would take away that check.
 func disown(cluster string, as account) error {
 	path := filepath.Join(cluster, "postmaster.pid")
 	text, err := os.ReadFile(path)

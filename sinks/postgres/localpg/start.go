@@ -23,9 +23,9 @@ func (s *Server) attachOrRun(ctx context.Context) error {
 			return fmt.Errorf("read the server's pid file: %w", explain(err, s.layout.dir))
 		}
 		switch {
-		case !ok || !alive(pm.pid):
+		case !ok || pm.pid > 0 && !alive(pm.pid):
 			return s.run(ctx)
-		case !serves(ctx, pm.pid, cluster):
+		case pm.pid <= 0 || !serves(ctx, pm.pid, cluster):
 			if err := disown(cluster, s.as); err != nil {
 				return fmt.Errorf("put right the server's pid file: %w", err)
 			}

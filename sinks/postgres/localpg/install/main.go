@@ -138,6 +138,9 @@ func unpack(_ context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	if err := os.Setenv("TMPDIR", work); err != nil { // the library leaves a log there
+		return err
+	}
 	port, err := freePort()
 	if err != nil {
 		return err
