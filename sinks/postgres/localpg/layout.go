@@ -43,10 +43,19 @@ func newLayout(dataDir string) (layout, error) {
 	if os.Geteuid() == 0 {
 		mode = 0o711
 	}
-	if err := os.MkdirAll(l.dir, mode); err != nil {
-		return layout{}, fmt.Errorf("make data directory: %w", explain(err, l.dir))
+	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil {
+		return layout{}, fmt.Errorf("make data directory: %w", explain(err, abs))
 	}
-	return l, nil
+	for _, dir := range []string{abs, l.dir} {
+		err := os.Mkdir(dir, mode)
+		if err == nil {
+			err = os.Chmod(dir, mode) // whatever the umask says
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return layout{}, fmt.Errorf("make data directory: %w", explain(err, dir))
+		}
+	}
+	return l, giveToFolderOwner(l.dir)
 }
 
 // explain adds what to do to an error that says that the files belong to somebody else.

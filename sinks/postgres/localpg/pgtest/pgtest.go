@@ -148,7 +148,11 @@ func sharedDir() (string, error) {
 	if os.Geteuid() == 0 {
 		mode = 0o711
 	}
-	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, os.ErrExist) {
+	err := os.Mkdir(dir, mode)
+	if err == nil {
+		err = os.Chmod(dir, mode) // whatever the umask says
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
 	info, err := os.Lstat(dir)
