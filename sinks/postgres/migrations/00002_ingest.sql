@@ -1,6 +1,6 @@
 -- +goose Up
 
-CREATE SCHEMA IF NOT EXISTS ingest;
+-- The schema ingest itself is made before, because the table of migrations is in it.
 
 -- One row per connected workspace. Secrets are ciphertexts; see cmd/haloingest/internal/connection.
 CREATE TABLE ingest.connections (
@@ -26,9 +26,11 @@ CREATE TABLE ingest.connections (
 CREATE TABLE ingest.leases (
     org_id       uuid PRIMARY KEY,
     epoch        bigint      NOT NULL,
-    holder       text        NOT NULL,
+    holder       text        NOT NULL,      -- for people
+    session      text        NOT NULL,      -- application_name of the holder's sessions
     acquired_at  timestamptz NOT NULL DEFAULT now(),
-    heartbeat_at timestamptz NOT NULL DEFAULT now()
+    heartbeat_at timestamptz NOT NULL DEFAULT now(),
+    released_at  timestamptz                -- given back by its holder
 );
 
 CREATE TABLE ingest.runs (
@@ -68,6 +70,7 @@ CREATE TABLE ingest.rejects (
     id          bigint GENERATED ALWAYS AS IDENTITY,
     run_id      uuid        NOT NULL,
     stream      text        NOT NULL,
+    cause       bytea       NOT NULL,       -- digest of kind, id, stage and field; see rejectCause
     stage       text        NOT NULL,
     kind        text        NOT NULL,
     source_id   text        NOT NULL DEFAULT '',
@@ -81,7 +84,7 @@ CREATE TABLE ingest.rejects (
     PRIMARY KEY (org_id, id)
 );
 -- The same object rejected again for the same cause is one row.
-CREATE UNIQUE INDEX rejects_open ON ingest.rejects (org_id, kind, source_id, stage, field, md5(payload)) WHERE resolved_at IS NULL;
+CREATE UNIQUE INDEX rejects_open ON ingest.rejects (org_id, cause) WHERE resolved_at IS NULL;
 CREATE INDEX rejects_object ON ingest.rejects (org_id, kind, source_id) WHERE resolved_at IS NULL;
 
 -- Which row an Intercom object went to, and why. Contacts that are one person share a row.
@@ -95,6 +98,7 @@ CREATE TABLE ingest.id_map (
     source_updated_at timestamptz,
     content_hash    bytea,                  -- of what this object would write; equal means nothing to do
     last_request_at timestamptz,            -- companies: decides which of a contact's companies counts
+    created_at      timestamptz NOT NULL DEFAULT now(),  -- when this program first saw the object
     deleted_at      timestamptz,
     PRIMARY KEY (org_id, kind, source_id)
 );
@@ -122,14 +126,24 @@ CREATE TABLE ingest.pending_links (
 );
 CREATE INDEX pending_links_row ON ingest.pending_links (org_id, table_name, row_id);
 
--- What a full walk has seen, so that what it has not seen can be asked for one by one.
+-- What a full walk has seen, so that what it has not seen can be asked for one by one. Written once per object, so the index is kept small.
 CREATE TABLE ingest.seen (
     org_id    uuid NOT NULL,
     run_id    uuid NOT NULL,
     kind      text NOT NULL,
     source_id text NOT NULL
 );
-CREATE INDEX seen_run ON ingest.seen (org_id, run_id, kind, source_id);
+CREATE INDEX seen_run ON ingest.seen (org_id, run_id, kind);
+
+-- What remained unseen when the walk had ended.
+CREATE TABLE ingest.unseen (
+    org_id    uuid NOT NULL,
+    run_id    uuid NOT NULL,
+    kind      text NOT NULL,
+    source_id text NOT NULL,
+    PRIMARY KEY (org_id, run_id, kind, source_id)
+);
 
 -- +goose Down
-DROP SCHEMA ingest CASCADE;
+DROP TABLE ingest.connections, ingest.leases, ingest.runs, ingest.checkpoints, ingest.rejects, ingest.id_map, ingest.contact_companies,
+    ingest.pending_links, ingest.seen, ingest.unseen;
