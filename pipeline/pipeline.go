@@ -102,7 +102,11 @@ func (p *Pipeline) Run(ctx, read context.Context) error {
 		}
 		crew.Go(func() { n.run(envs[i]) })
 	}
-	if r := crew.WaitAndRecover(); r != nil {
+	panicked := crew.WaitAndRecover()
+	for _, n := range p.nodes {
+		n.held.Store(0) // what was given up on the way is gone
+	}
+	if r := panicked; r != nil {
 		return fmt.Errorf("run pipeline: %w", &PanicError{Value: r.Value, Stack: r.Stack})
 	}
 	if p.err != nil && ctx.Err() != nil && isContext(p.err) {
