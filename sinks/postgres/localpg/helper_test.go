@@ -180,6 +180,7 @@ func openCopy(t *testing.T, program string) string {
 	if err := os.WriteFile(to, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	chmod(t, to, 0o755) // whatever the umask says
 	return to
 }
 

@@ -219,14 +219,19 @@ func stopIfLast(ctx context.Context, opts Options, l layout, as account, use *lo
 	return true, stop(ctx, opts, l)
 }
 
-// stop shuts the server down: in order, and if that takes longer than the timeout, at once, which costs the next start a recovery
-// but no data. The caller holds start.lock.
+// stop shuts down the server that runs, if one does. The caller holds start.lock.
 func stop(ctx context.Context, opts Options, l layout) error {
 	pm, ok, err := readPostmaster(l.cluster())
 	if err != nil || !ok || !serves(ctx, pm.pid, l.cluster()) {
 		return err
 	}
-	opts.Log.Debug("stopping the private PostgreSQL", "pid", pm.pid)
+	return end(ctx, opts, l, pm.pid)
+}
+
+// end shuts server process pid down: in order, and if that takes longer than the timeout, at once, which costs the next start a
+// recovery but no data.
+func end(ctx context.Context, opts Options, l layout, pid int) error {
+	opts.Log.Debug("stopping the private PostgreSQL", "pid", pid)
 	for _, step := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
@@ -234,22 +239,25 @@ func stop(ctx context.Context, opts Options, l layout) error {
 		{syscall.SIGINT, opts.StopTimeout},  // "fast": roll back, write a checkpoint, end
 		{syscall.SIGQUIT, 10 * time.Second}, // "immediate"
 	} {
-		if err := syscall.Kill(pm.pid, step.signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("signal server process %d: %w", pm.pid, err)
+		if !alive(pid) {
+			return nil
+		}
+		if err := syscall.Kill(pid, step.signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal server process %d: %w", pid, err)
 		}
 		wait, cancel := context.WithTimeout(ctx, step.wait)
-		for p := (poll{}); alive(pm.pid); {
+		for p := (poll{}); alive(pid); {
 			if p.pause(wait) != nil {
 				break
 			}
 		}
 		cancel()
-		if !alive(pm.pid) {
+		if !alive(pid) {
 			return nil
 		}
-		opts.Log.Warn("the private PostgreSQL has not stopped", "pid", pm.pid, "signal", step.signal.String(), "waited", step.wait)
+		opts.Log.Warn("the private PostgreSQL has not stopped", "pid", pid, "signal", step.signal.String(), "waited", step.wait)
 	}
-	return fmt.Errorf("server process %d has not ended; its log %s ends: %s", pm.pid, l.log(), logTail(l.log(), 0))
+	return fmt.Errorf("server process %d has not ended; its log %s ends: %s", pid, l.log(), logTail(l.log(), 0))
 }
 
 // discard removes the cluster and what belongs to it. The caller holds start.lock.

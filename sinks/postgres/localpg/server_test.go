@@ -246,7 +246,7 @@ func TestAStartThatIsCancelledLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	start(t, localpg.Options{DataDir: dir}).Close()
-	for _, after := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond, 90 * time.Millisecond} {
+	for after := time.Duration(0); after < 150*time.Millisecond; after += 5 * time.Millisecond {
 		ctx, cancel := context.WithTimeout(context.Background(), after)
 		server, err := localpg.Start(ctx, localpg.Options{DataDir: dir})
 		cancel()

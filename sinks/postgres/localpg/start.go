@@ -227,8 +227,8 @@ func (s *Server) spawn(ctx context.Context, bin Binaries, cluster, sockets strin
 	tail := logTail(s.layout.log(), info.Size())
 	if err == nil {
 		err = errors.New("the server ended while it started")
-	} else if stopErr := stop(context.WithoutCancel(ctx), s.opts, s.layout); stopErr != nil {
-		err = errors.Join(err, stopErr)
+	} else if endErr := end(context.WithoutCancel(ctx), s.opts, s.layout, pid); endErr != nil {
+		err = fmt.Errorf("%w, and then: %w", err, endErr)
 	}
 	again = ctx.Err() == nil && (strings.Contains(tail, "could not create any TCP/IP sockets") ||
 		strings.Contains(tail, "pre-existing shared memory block"))
