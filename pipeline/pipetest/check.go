@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -50,6 +52,7 @@ func CheckStage[In, Out any](t testing.TB, s pipeline.Stage[In, Out], inputs fun
 	}
 	for _, none := range [][]In{nil, {}} {
 		r, err := s.Process(ctx, none)
+		dropZeros(r.Counts)
 		if err != nil || len(r.Items) > 0 || len(r.Rejects) > 0 || len(r.Counts) > 0 {
 			t.Errorf("an empty batch gave %d items, %d rejects, counts %v, error %v; want nothing",
 				len(r.Items), len(r.Rejects), r.Counts, err)
@@ -113,7 +116,13 @@ func process[In, Out any](ctx context.Context, s pipeline.Stage[In, Out], in []I
 		all.Counts.Merge(r.Counts)
 		at = end
 	}
+	dropZeros(all.Counts)
 	return all, nil
+}
+
+// dropZeros removes counters that say the same as none.
+func dropZeros(c pipeline.Counts) {
+	maps.DeleteFunc(c, func(_ string, n int64) bool { return n == 0 })
 }
 
 // maxResumes bounds how many cursors CheckSource resumes from; they are spread evenly.
@@ -130,16 +139,18 @@ func CheckSource[T any](t testing.TB, open func() pipeline.Source[T], opts ...cm
 	if open().Name() == "" {
 		t.Errorf("source %T has no name", open())
 	}
-	pages, err := readAll(ctx, open(), nil)
+	var cursors []pipeline.Cursor
+	pages, err := readAll(ctx, cursorKeeper[T]{open(), &cursors}, nil)
 	if err != nil {
 		t.Fatalf("read from the beginning: %v", err)
 	}
-	cursors := make([]pipeline.Cursor, len(pages))
 	for i, p := range pages {
 		if len(p.Cursor) == 0 {
 			t.Fatalf("page %d has no cursor", i)
 		}
-		cursors[i] = slices.Clone(p.Cursor)
+		if !slices.Equal(p.Cursor, cursors[i]) {
+			t.Errorf("the cursor of page %d was changed after it was yielded", i)
+		}
 	}
 	step := max(1, (len(pages)+maxResumes-1)/maxResumes)
 	for i := 0; i < len(pages); i += step {
@@ -148,11 +159,6 @@ func CheckSource[T any](t testing.TB, open func() pipeline.Source[T], opts ...cm
 			t.Errorf("resume behind page %d: %v", i, err)
 		} else if diff := cmp.Diff(joined(pages[i+1:]), joined(rest), opts...); diff != "" {
 			t.Errorf("resuming behind page %d is not the rest (-unbroken +resumed):\n%s", i, diff)
-		}
-	}
-	for i, p := range pages {
-		if !slices.Equal(p.Cursor, cursors[i]) {
-			t.Errorf("the cursor of page %d was changed after it was yielded", i)
 		}
 	}
 
@@ -175,6 +181,23 @@ func CheckSource[T any](t testing.TB, open func() pipeline.Source[T], opts ...cm
 		t.Errorf("reading with a context that is done: error %v, want the context's or none", err)
 	} else if len(some) > 1 {
 		t.Errorf("reading with a context that is done went on for %d pages", len(some))
+	}
+}
+
+// cursorKeeper copies each cursor at the time when it is yielded.
+type cursorKeeper[T any] struct {
+	pipeline.Source[T]
+	into *[]pipeline.Cursor
+}
+
+func (k cursorKeeper[T]) Pages(ctx context.Context, from pipeline.Cursor) iter.Seq2[pipeline.Page[T], error] {
+	return func(yield func(pipeline.Page[T], error) bool) {
+		for p, err := range k.Source.Pages(ctx, from) {
+			*k.into = append(*k.into, slices.Clone(p.Cursor))
+			if !yield(p, err) {
+				return
+			}
+		}
 	}
 }
 
