@@ -1,0 +1,353 @@
+package distill
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What mail programs put around a reply, in lower case. Lists are short on purpose: a line that is
+// taken for a quotation by mistake is lost for the knowledge, while one that is overlooked is only
+// found twice.
+var (
+	wroteWords = []string{
+		"wrote", "writes", "schrieb", "a écrit", "écrit", "escribió", "escribio", "escreveu", "ha scritto", "scritto",
+		"schreef", "skrev", "kirjoitti", "napisał", "napisał(a)", "napisała", "napsal", "írta", "пишет", "написал", "написала",
+		"yazdı", "a scris", "написа", "写道", "のメール", "書きました", "작성",
+	}
+	originalMarks = []string{
+		"original message", "original appointment", "ursprüngliche nachricht", "originalnachricht", "message d'origine", "message original", "mensaje original",
+		"mensagem original", "messaggio originale", "oorspronkelijk bericht", "ursprungligt meddelande", "originalmeddelande",
+		"oprindelig meddelelse", "opprinnelig melding", "alkuperäinen viesti", "исходное сообщение", "wiadomość oryginalna",
+		"reply above this line", "reply above",
+	}
+	forwardMarks = []string{
+		"forwarded message", "weitergeleitete nachricht", "message transféré", "mensaje reenviado", "mensagem encaminhada",
+		"messaggio inoltrato", "doorgestuurd bericht", "vidarebefordrat meddelande", "videresendt", "пересылаемое сообщение",
+	}
+	fromLabels   = []string{"from", "von", "de", "da", "van", "från", "fra", "lähettäjä", "od", "от", "发件人", "差出人"}
+	headerLabels = []string{
+		"sent", "date", "to", "cc", "subject", "reply-to", "gesendet", "datum", "an", "betreff", "envoyé", "à", "objet", "enviado", "enviado el",
+		"enviada em", "fecha", "para", "asunto", "assunto", "data", "inviato", "a", "oggetto", "verzonden", "aan", "onderwerp", "skickat", "till", "ämne",
+		"sendt", "til", "emne", "dato", "lähetetty", "päivämäärä", "vastaanottaja", "aihe", "wysłano", "do", "temat", "отправлено", "кому", "дата", "тема", "发送时间", "收件人", "主题", "送信日時", "宛先", "件名",
+	}
+	deviceLines = []string{
+		"sent from my ", "sent from mobile", "sent from outlook", "sent from mail for", "sent from yahoo", "sent via ", "get outlook for", "sent with ",
+		"von meinem ", "gesendet von ", "envoyé de mon ", "envoyé depuis ", "envoyé à partir de ", "enviado desde mi ", "enviado desde ", "enviado do meu ",
+		"enviado a partir do ", "inviato da ", "verzonden vanaf ", "verstuurd vanaf ", "skickat från ", "sendt fra ", "lähetetty ", "wysłane z ", "отправлено с ",
+	}
+	signOffs = []string{
+		"best regards", "kind regards", "warm regards", "with kind regards", "regards", "best wishes", "best", "sincerely", "yours sincerely", "yours truly",
+		"yours faithfully", "cheers", "all the best", "br", "rgds", "mit freundlichen grüßen", "mit freundlichen grüssen", "mit freundlichem gruß", "freundliche grüße", "viele grüße",
+		"liebe grüße", "beste grüße", "schöne grüße", "herzliche grüße", "mfg", "lg", "vg", "gruß", "grüße", "cordialement", "bien cordialement",
+		"bien à vous", "salutations", "sincères salutations", "saludos", "un saludo", "saludos cordiales", "atentamente", "cordialmente",
+		"atenciosamente", "abraços", "cumprimentos", "cordiali saluti", "distinti saluti", "saluti", "met vriendelijke groet",
+		"met vriendelijke groeten", "vriendelijke groeten", "groeten", "groetjes", "med vänliga hälsningar", "vänliga hälsningar", "mvh",
+		"med venlig hilsen", "med vennlig hilsen", "vh", "hilsen", "ystävällisin terveisin", "pozdrawiam", "z poważaniem", "с уважением", "saygılarımla",
+	}
+	thanksOffs = []string{
+		"thanks", "thank you", "many thanks", "thanks again", "thanks a lot", "thanks in advance", "thank you in advance", "danke", "vielen dank", "besten dank", "merci", "merci d'avance", "merci beaucoup",
+		"gracias", "muchas gracias", "obrigado", "obrigada", "grazie", "grazie mille", "bedankt", "alvast bedankt", "tack", "tak", "takk", "kiitos", "dziękuję", "спасибо",
+	}
+)
+
+// appendClean appends to dst the parts of a message that its author wrote for this conversation:
+// the text without quoted replies and signatures, as byte ranges, in order. Quotations go because what
+// they repeat is told already, or was redacted, or is another person's; what a customer forwards stays.
+// A message that is nothing but a signature is kept whole, one that is nothing but a quotation gives
+// nothing unless it is the opening one, which can have nothing here to quote.
+func appendClean(dst []Span, text string, opening bool) []Span {
+	if strings.IndexByte(text, '\n') < 0 {
+		return appendTrimmed(dst, text, skipSpace(text, 0, len(text)), len(text))
+	}
+	mark := len(dst)
+	var held [64]Span
+	lines := appendLines(held[:0], text)
+	cut := cutQuotation(text, lines)
+	lines = lines[:cut.from]
+	end := cutSignature(text, lines)
+	dst = joinLines(dst, text, lines[:end], cut.forwarded)
+	if hasContent(text, dst[mark:]) {
+		return dst
+	}
+	dst = dst[:mark]
+	if end < len(lines) {
+		dst = joinLines(dst, text, lines, cut.forwarded)
+	}
+	if !hasContent(text, dst[mark:]) {
+		dst = dst[:mark]
+		if opening {
+			dst = appendTrimmed(dst, text, skipSpace(text, 0, len(text)), len(text))
+		}
+	}
+	return dst
+}
+
+func appendLines(dst []Span, text string) []Span {
+	for i := 0; i <= len(text); {
+		n := strings.IndexByte(text[i:], '\n')
+		if n < 0 {
+			n = len(text) - i
+		}
+		dst = append(dst, Span{i, i + n})
+		i += n + 1
+	}
+	return dst
+}
+
+// joinLines appends the lines that are not quoted, neighbours as one range. Lines from forwarded on
+// are kept as they are.
+func joinLines(dst []Span, text string, lines []Span, forwarded int) []Span {
+	mark, open := len(dst), -1
+	for i, l := range lines {
+		if i < forwarded && quoted(line(text, l)) || i < forwarded && l.Start < 0 {
+			open = -1
+			continue
+		}
+		if open < 0 {
+			dst = append(dst, l)
+			open = len(dst) - 1
+		}
+		dst[open].End = l.End
+	}
+	kept := dst[:mark]
+	for _, s := range dst[mark:] {
+		s.Start = skipSpace(text, s.Start, s.End)
+		if s.End = trimEnd(text, s.Start, s.End); s.End > s.Start {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+func line(text string, l Span) string {
+	if l.Start < 0 {
+		return ""
+	}
+	return strings.TrimSpace(text[l.Start:l.End])
+}
+
+// quoted reports whether a line is one that a mail program quotes with ">".
+func quoted(s string) bool {
+	s = strings.TrimLeft(s, " \t")
+	if s == "" || s[0] != '>' {
+		return false
+	}
+	if len(s) == 1 || s[1] == ' ' || s[1] == '>' || s[1] == '\t' || s[1] == '\r' {
+		return true
+	}
+	r, _ := utf8.DecodeRuneInString(s[1:])
+	return unicode.IsLetter(r) || r == '*'
+}
+
+type quotation struct {
+	from      int // the first line of the quotation that ends the message, or the number of lines
+	forwarded int // the line from which on nothing is quotation, because it is forwarded
+}
+
+// cutQuotation finds where the quoted history at the end of a message begins. The header of a
+// quotation with text behind it is only taken out itself (its line's Start becomes -1).
+func cutQuotation(text string, lines []Span) quotation {
+	none := quotation{from: len(lines), forwarded: len(lines)}
+	for i := range lines {
+		s := line(text, lines[i])
+		if s == "" {
+			continue
+		}
+		switch c := s[0]; {
+		case c == '-' || c == '_' || c == '*' || c == '#' || c == 'B' || c == 'b':
+			if len(s) > 120 {
+				break
+			}
+			low := strings.ToLower(s)
+			ruled := strings.HasPrefix(low, "--") || strings.HasPrefix(low, "__") || strings.HasPrefix(low, "##") || strings.HasPrefix(low, "**")
+			if (ruled || strings.HasPrefix(low, "begin forwarded")) && containsAny(low, forwardMarks) {
+				return quotation{from: len(lines), forwarded: i}
+			}
+			if ruled && containsAny(low, originalMarks) {
+				return quotation{from: i, forwarded: len(lines)}
+			}
+			if ruled && strings.Trim(s, "-_* ") == "" {
+				if next := nextFull(text, lines, i+1); next < len(lines) && headerBlock(text, lines, next) {
+					return quotation{from: i, forwarded: len(lines)}
+				}
+			}
+		}
+		if headerBlock(text, lines, i) {
+			return quotation{from: i, forwarded: len(lines)}
+		}
+		n := replyHeader(text, lines, i)
+		if n == 0 {
+			continue
+		}
+		next := nextFull(text, lines, i+n)
+		if next < len(lines) && !quoted(line(text, lines[next])) || next == len(lines) {
+			return quotation{from: i, forwarded: len(lines)}
+		}
+		for k := i; k < i+n; k++ {
+			lines[k].Start = -1
+		}
+	}
+	return none
+}
+
+func nextFull(text string, lines []Span, i int) int {
+	for i < len(lines) && line(text, lines[i]) == "" {
+		i++
+	}
+	return i
+}
+
+// headerBlock reports whether an Outlook-style header (From, Sent, To, Subject) begins at line i.
+func headerBlock(text string, lines []Span, i int) bool {
+	if !labelled(line(text, lines[i]), fromLabels) {
+		return false
+	}
+	labels := 0
+	for k := i + 1; k < len(lines) && k <= i+6; k++ {
+		if labelled(line(text, lines[k]), headerLabels) {
+			labels++
+		}
+	}
+	return labels >= 2
+}
+
+func labelled(s string, labels []string) bool {
+	n := strings.IndexByte(s, ':')
+	if n < 0 {
+		if n = strings.Index(s, "："); n < 0 {
+			return false
+		}
+	}
+	if n > 40 {
+		return false
+	}
+	label := strings.ToLower(strings.Trim(s[:n], "*> \t\u00a0"))
+	return slices.Contains(labels, label)
+}
+
+// replyHeader returns how many lines from i on are "On <date>, <name> wrote:" in some language, or 0.
+func replyHeader(text string, lines []Span, i int) int {
+	digits, size := 0, 0
+	for n := 1; n <= 3 && i+n <= len(lines); n++ {
+		s := line(text, lines[i+n-1])
+		if s == "" || quoted(s) {
+			return 0
+		}
+		if size += len(s); size > 300 {
+			return 0
+		}
+		for k := 0; k < len(s); k++ {
+			if s[k] >= '0' && s[k] <= '9' {
+				digits++
+			}
+		}
+		if !strings.HasSuffix(s, ":") && !strings.HasSuffix(s, "：") {
+			continue
+		}
+		low := strings.ToLower(text[lines[i].Start:lines[i+n-1].End])
+		clock := strings.IndexByte(low, ':') < len(low)-1 && strings.Contains(low, "@") && strings.Contains(low, "<")
+		for _, w := range wroteWords {
+			if at := strings.LastIndex(low, w); at >= 0 && digits >= 3 && bounded(low, at, at+len(w)) {
+				return n
+			}
+		}
+		if clock && digits >= 7 { // "Wed, 30 Apr 2025 15:19, Ann <ann@example.com>:"
+			return n
+		}
+		return 0
+	}
+	return 0
+}
+
+func bounded(s string, from, to int) bool {
+	before, _ := utf8.DecodeLastRuneInString(s[:from])
+	after, _ := utf8.DecodeRuneInString(s[to:])
+	wide := s[from] >= 0xE3 // Chinese, Japanese and Korean write no spaces
+	return wide || !unicode.IsLetter(before) && !unicode.IsLetter(after)
+}
+
+// cutSignature returns how many of the lines are above the signature.
+func cutSignature(text string, lines []Span) int {
+	end := len(lines)
+	full := 0 // lines with text below the one looked at
+	for i := len(lines) - 1; i >= 0 && i >= len(lines)-25; i-- {
+		s := line(text, lines[i])
+		if s == "" {
+			continue
+		}
+		switch {
+		case s == "--" || s == "—" || s == "__":
+			if full <= 12 {
+				end = i
+			}
+		case full <= 6 && len(s) <= 90 && hasPrefixAny(strings.ToLower(strings.TrimLeft(s, "-—_ ")), deviceLines) && !endsClause(s):
+			end = i
+		case full <= 7 && len(s) <= 60:
+			word := strings.ToLower(strings.TrimRight(s, ",.!;: "))
+			if slices.Contains(signOffs, word) && shortLines(text, lines[i+1:end], 80) {
+				end = i
+			} else if full <= 4 && slices.Contains(thanksOffs, word) && shortLines(text, lines[i+1:end], 50) {
+				end = i + 1 // that they thank is worth knowing
+			}
+		}
+		full++
+		if full > 15 {
+			break
+		}
+	}
+	return end
+}
+
+// shortLines reports whether all lines look like those of a signature: short, and no sentence.
+func shortLines(text string, lines []Span, width int) bool {
+	for _, l := range lines {
+		s := line(text, l)
+		if utf8.RuneCountInString(s) > width || strings.ContainsAny(s, "?!") || endsClause(s) && len(strings.Fields(s)) > 4 {
+			return false
+		}
+	}
+	return true
+}
+
+func endsClause(s string) bool {
+	return strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, ":")
+}
+
+func hasContent(text string, spans []Span) bool {
+	for _, s := range spans {
+		if substantial(text[s.Start:s.End]) {
+			return true
+		}
+	}
+	return false
+}
+
+// substantial reports whether a text has anything to read: a letter, a digit or a symbol.
+func substantial(s string) bool {
+	for _, r := range s {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsSymbol(r) {
+			return true
+		}
+	}
+	return false
+}
+
+func containsAny(s string, list []string) bool {
+	for _, e := range list {
+		if strings.Contains(s, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasPrefixAny(s string, list []string) bool {
+	for _, e := range list {
+		if strings.HasPrefix(s, e) {
+			return true
+		}
+	}
+	return false
+}
