@@ -107,11 +107,12 @@ func (s *Stage) Process(ctx context.Context, in []record.Change) (pipeline.Resul
 			s.log.Warn("conversation not distilled", "conversation", t.SourceID, "error", err)
 			w = new(scratch) // a panic may have left the old one in any state
 		}
-		seal(t, rows, &w.encoder)
-		in[i].Knowledge = rows
 		for k := range rows {
+			rows[k].Seal(&w.encoder)
 			res.Counts.Add("distill/"+rows[k].Kind, 1)
 		}
+		t.KnowledgeHash = record.KnowledgeHash(&w.encoder, rows)
+		in[i].Knowledge = rows
 	}
 	s.scratch.Put(w)
 	return res, nil
@@ -178,28 +179,4 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// seal fills the hashes of the rows and of the transcript's knowledge as a whole.
-func seal(t *record.TranscriptRow, rows []record.KnowledgeRow, e *record.Encoder) {
-	for i := range rows {
-		r := &rows[i]
-		e.Reset("knowledge")
-		e.Text(r.Key)
-		e.Text(r.Kind)
-		e.Bytes(r.ParentID[:])
-		e.Int(int64(r.ChunkIndex))
-		e.NullText(r.Title)
-		e.Text(r.Content)
-		e.Texts(r.SourceMessageIDs)
-		e.JSON(r.Metadata)
-		e.Text(r.SourceID)
-		e.Time(r.SourceUpdatedAt)
-		r.Hash = e.Sum()
-	}
-	e.Reset("knowledge of a transcript")
-	for i := range rows {
-		e.Bytes(rows[i].Hash[:])
-	}
-	t.KnowledgeHash = e.Sum()
 }
