@@ -127,6 +127,9 @@ func (l *Lease) end(cause error) {
 	l.lose(cause)
 }
 
+// processGone is the error of a run whose process did not live to end it.
+const processGone = "the process ended without a word"
+
 // leaseRow is what ingest.leases says.
 type leaseRow struct {
 	epoch    int64
@@ -241,7 +244,7 @@ func (l *Lease) tryClaim(ctx context.Context, last leaseRow, found bool) (taken 
 			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE ingest.runs SET state = 'interrupted', finished_at = clock_timestamp(),
-			error = 'the process ended without a word' WHERE org_id = $1 AND state = 'running'`, l.org)
+			error = $2 WHERE org_id = $1 AND state = 'running'`, l.org, processGone)
 		return err
 	})
 	l.alive = sent
@@ -253,8 +256,7 @@ func (l *Lease) tryClaim(ctx context.Context, last leaseRow, found bool) (taken 
 func (l *Lease) endHolder(ctx context.Context) error {
 	key := uint64(lockKey("lease", l.org))
 	_, err := l.conn.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks
-		WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND classid = $1::bigint::oid AND objid = $2::bigint::oid
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`,
+		WHERE pid <> pg_backend_pid() AND `+leaseLock,
 		int64(key>>32), int64(key&0xffffffff))
 	if SQLState(err) == "42501" {
 		return nil
@@ -264,6 +266,10 @@ func (l *Lease) endHolder(ctx context.Context) error {
 	}
 	return err
 }
+
+// leaseLock finds, in pg_locks, the advisory lock whose key has the halves $1 and $2.
+const leaseLock = `locktype = 'advisory' AND granted AND objsubid = 1 AND classid = $1::bigint::oid AND objid = $2::bigint::oid
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 // endTransactions ends the sessions of the last holder that have kept a transaction open for longer than a claim waits.
 func (l *Lease) endTransactions(ctx context.Context, session string) error {

@@ -164,7 +164,8 @@ CREATE INDEX IF NOT EXISTS end_users_intercom ON public.end_users (org_id, delet
 CREATE INDEX IF NOT EXISTS companies_intercom ON public.companies (org_id, deleted_at) WHERE source_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS transcripts_intercom ON public.transcripts (org_id, deleted_at) WHERE source_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tickets_intercom ON public.tickets (org_id, deleted_at) WHERE source_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS transcripts_incomplete ON public.transcripts (org_id) WHERE NOT complete;
+CREATE INDEX IF NOT EXISTS transcripts_incomplete ON public.transcripts (org_id)
+    WHERE NOT complete AND deleted_at IS NULL AND source_id IS NOT NULL;
 
 -- +goose Down
 -- Halo's tables are never dropped by this tool.
