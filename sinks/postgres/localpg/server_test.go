@@ -6,9 +6,10 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,9 +268,12 @@ func TestAStartThatIsCancelledLeavesNothingBehind(t *testing.T) {
 func TestAServerThatDoesNotStopInOrderIsStoppedAtOnce(t *testing.T) {
 	t.Parallel()
 	server := start(t, localpg.Options{DataDir: dataDir(t), StopTimeout: 200 * time.Millisecond})
-	checkpointer := query(t, server.URL(), "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
-	if out, err := exec.Command("kill", "-STOP", checkpointer).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	checkpointer, err := strconv.Atoi(query(t, server.URL(), "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(checkpointer, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
