@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"html"
 	"strconv"
 	"strings"
@@ -74,10 +75,16 @@ func (h *htmlReader) text(body string) string {
 		case nethtml.TextToken:
 			switch {
 			case h.hidden != 0:
-			case h.pre > 0:
-				h.preformatted(string(z.Text()))
 			default:
-				h.flowing(z.Text())
+				s := z.Raw() // z.Text copies
+				if bytes.IndexByte(s, '&') >= 0 {
+					s = []byte(html.UnescapeString(string(s)))
+				}
+				if h.pre > 0 {
+					h.preformatted(string(s))
+				} else {
+					h.flowing(s)
+				}
 			}
 		case nethtml.StartTagToken, nethtml.SelfClosingTagToken:
 			name, more := z.TagName()
