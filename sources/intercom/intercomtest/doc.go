@@ -1,0 +1,2 @@
+// Package intercomtest is a simulated Intercom workspace behind the REST API.
+package intercomtest
