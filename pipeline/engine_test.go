@@ -241,6 +241,30 @@ func TestRejectLimit(t *testing.T) {
 	}
 }
 
+// The share is of what was read, wherever it was rejected and however it was merged since.
+func TestRejectLimitCountsWhatWasRead(t *testing.T) {
+	src := pipetest.NewSource(pipetest.Split(pipetest.Numbers(1000), 10)...)
+	src.Reject = map[int][]pipeline.Reject{}
+	for i := range 100 {
+		src.Reject[i] = make([]pipeline.Reject, 30) // 30 of 40
+	}
+	drop := pipeline.StageFunc("drop", func(_ context.Context, in []int) (r pipeline.Result[int], err error) { return r, nil })
+	for _, tt := range []struct {
+		share float64
+		flood bool
+	}{{0.74, true}, {0.76, false}} {
+		p := pipeline.New(pipeline.Options{RejectLimit: pipeline.RejectLimit{Share: tt.share}})
+		flow := pipeline.Via(pipeline.From(p, src, nil), drop, 1)
+		pipeline.Into(pipeline.Rebatch(flow, pipeline.Limits{Rows: 70}, nil), new(pipetest.Recorder[int]))
+		var flood *pipeline.RejectFlood
+		if err := p.Run(t.Context(), t.Context()); errors.As(err, &flood) != tt.flood {
+			t.Errorf("limit %g: error %v, want a flood: %v", tt.share, err, tt.flood)
+		} else if tt.flood && (flood.Stage != "source" || flood.Items != 160 || flood.Rejects != 120) {
+			t.Errorf("flood %+v", *flood)
+		}
+	}
+}
+
 func TestWhatIsBuiltWronglyDoesNotRun(t *testing.T) {
 	src := func() *pipetest.Source[int] { return pipetest.NewSource(pages(2)...) }
 	rec := func() *pipetest.Recorder[int] { return new(pipetest.Recorder[int]) }

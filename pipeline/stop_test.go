@@ -217,22 +217,31 @@ func (c *counter) Commit(context.Context, pipeline.Batch[int]) error {
 }
 
 func TestFatalErrors(t *testing.T) {
-	t.Run("batches before the failed one are committed even if they take an hour longer", bubble(func(t *testing.T) {
+	t.Run("batches before the failed one are committed even if they take an hour longer, and none is begun", bubble(func(t *testing.T) {
+		asked := 0
+		src := pipetest.NewSource(pages(90)...)
+		src.Delay = func(int) time.Duration { asked++; return time.Second }
 		bad := pass("bad", func(ctx context.Context, in []int) error {
 			switch {
 			case in[0] == 4:
+				time.Sleep(9500 * time.Millisecond)
 				return errPlanned
 			case in[0] < 4:
 				time.Sleep(time.Hour)
+			default:
+				t.Errorf("batch %d was begun", in[0]/2)
 			}
 			return ctx.Err()
 		})
 		var rec pipetest.Recorder[int]
-		p := pipeline.New(pipeline.Options{})
-		pipeline.Into(pipeline.Via(pipeline.From(p, pipetest.NewSource(pages(9)...), nil), bad, 4), &rec)
+		p := pipeline.New(pipeline.Options{Buffer: 40})
+		pipeline.Into(pipeline.Via(pipeline.From(p, src, nil), bad, 3), &rec)
 		err := p.Run(t.Context(), t.Context())
 		if want := "bad, batch 2: planned stop"; fmt.Sprint(err) != want || !errors.Is(err, errPlanned) {
 			t.Errorf("error %v, want %s", err, want)
+		}
+		if asked != 13 { // the 13th page was under way when batch 2 failed, 3 + 9.5 s after the start
+			t.Errorf("the source was asked for %d pages, want 13", asked)
 		}
 		if diff := cmp.Diff([]int{0, 1, 2, 3}, rec.State().Items); diff != "" {
 			t.Errorf("committed (-want +got):\n%s", diff)
@@ -280,6 +289,25 @@ func TestFatalErrors(t *testing.T) {
 		}
 		if took := time.Since(start); took != 31*time.Minute {
 			t.Errorf("took %v, want the 31 minutes of the first batch", took)
+		}
+	}))
+
+	t.Run("what a rebatch held when the size function panicked is committed", bubble(func(t *testing.T) {
+		var rec pipetest.Recorder[int]
+		p := pipeline.New(pipeline.Options{})
+		size := func(v int) int {
+			if v == 5 {
+				panic("no size")
+			}
+			return 1
+		}
+		pipeline.Into(pipeline.Rebatch(pipeline.From(p, pipetest.NewSource(pages(9)...), nil), pipeline.Limits{}, size), &rec)
+		err := p.Run(t.Context(), t.Context())
+		if want := "rebatch, batch 1: panic: no size"; fmt.Sprint(err) != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if diff := cmp.Diff([]int{0, 1, 2, 3}, rec.State().Items); diff != "" {
+			t.Errorf("committed (-want +got):\n%s", diff)
 		}
 	}))
 
