@@ -56,12 +56,13 @@ func (l *lockFile) wait(ctx context.Context, how int) error {
 	}
 }
 
-// release drops the lock and closes the file.
+// release drops the lock and closes the file. Closing alone would not drop it at once if this process happens to be starting a
+// program: until that has begun it holds copies of all open files.
 func (l *lockFile) release() error {
 	if l == nil || l.f == nil {
 		return nil
 	}
-	err := l.f.Close()
+	err := errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
 	l.f = nil
 	return err
 }
