@@ -1,0 +1,420 @@
+package postgres
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"haloingest/pipeline/record"
+)
+
+// This file decides which row an Intercom contact or company goes to (contract, "Identity"). It is pure: what is known is put
+// in, what follows is read out, and nothing here talks to the database. Objects are decided one after the other, each on what the ones
+// before it left behind, so that it does not matter how a history is cut into batches.
+//
+// The rules, in order: the row that the object is bound to; the row with its external id; a row with its e-mail address and no other
+// external id; a new row. What depends on the order in which objects come, and cannot be helped without giving rows new ids:
+//
+//   - Of contacts that share a row, the first one gives the row its id.
+//   - A contact without an external id that shares its address with two people stays with the one that was there first.
+//   - An object leaves its row only for another external id, never because an address has changed.
+
+// Reasons of a binding, as they stand in ingest.id_map.
+const (
+	reasonCreated    = "created"
+	reasonExternalID = "external_id"
+	reasonEmail      = "email"
+	reasonMerged     = "merged"
+)
+
+// claim is what an object says about who it is.
+type claim struct {
+	ID       string
+	External string
+	Email    string // as the database compares it; "" for companies
+	Rank     int16  // a user counts for more than a lead
+	Updated  time.Time
+}
+
+// member is an object that is bound to a row: an entry of ingest.id_map.
+type member struct {
+	ID       string
+	Row      record.UUID
+	Reason   string
+	Rank     int16
+	External string
+	Native   bool      // the row was Halo's before any object came to it
+	Updated  time.Time // of the state that was loaded last; zero if the object is known from a merge only
+	Fetched  time.Time
+	Hash     record.Digest // of that state; zero: to be loaded when it is seen again, whether it has changed or not
+	Gone     time.Time     // zero: it is there
+	Into     string        // the contact that it was merged into
+
+	Companies   []string
+	LastRequest time.Time
+
+	dirty bool // differs from what the database has
+}
+
+// body is a row of end_users or companies, as far as identity goes.
+type body struct {
+	ID       record.UUID
+	External string
+	Email    string // as the database compares it
+	Content  string // the object whose content the row holds (source_id)
+	Company  record.UUID
+	Deleted  time.Time
+	Native   bool
+
+	members []*member
+	fresh   bool      // not in the database
+	left    time.Time // when an object left it
+	waves   int       // how many objects have been laid over it in this batch, see arrival
+	was     struct {
+		External string
+		Company  record.UUID
+		Deleted  time.Time
+	}
+}
+
+// move says that an object's links go from one row to another.
+type move struct {
+	ID       string
+	From, To record.UUID
+}
+
+// identity is what is known of the objects of one kind that a batch is about, and of the rows that they could go to. Not safe
+// for concurrent use.
+type identity struct {
+	org  record.UUID
+	kind record.Kind
+
+	members   map[string]*member
+	rows      map[record.UUID]*body
+	external  map[string]*body
+	email     map[string][]*body
+	followers map[string][]string // by survivor: the contacts that were merged into it
+	waiting   map[string][]tombstone
+
+	moves   []move
+	arrived []string // objects that had no row and have one now
+	touched map[record.UUID]*body
+
+	companies map[string]companyRef // contacts: those of their companies that are known
+}
+
+func newIdentity(org record.UUID, kind record.Kind) *identity {
+	return &identity{
+		org: org, kind: kind,
+		members: make(map[string]*member), rows: make(map[record.UUID]*body),
+		external: make(map[string]*body), email: make(map[string][]*body),
+		followers: make(map[string][]string), waiting: make(map[string][]tombstone),
+		touched: make(map[record.UUID]*body),
+	}
+}
+
+// addRow makes a row of the database known.
+func (d *identity) addRow(b *body) {
+	if d.rows[b.ID] != nil {
+		return
+	}
+	b.was.External, b.was.Company, b.was.Deleted = b.External, b.Company, b.Deleted
+	d.rows[b.ID] = b
+	// Halo's own data may hold an external id twice: the live row counts, then the lower id.
+	if o := d.external[b.External]; b.External != "" && (o == nil || preferred(b, o)) {
+		d.external[b.External] = b
+	}
+	d.addEmail(b)
+}
+
+func (d *identity) addEmail(b *body) {
+	if b.Email != "" && !slices.Contains(d.email[b.Email], b) {
+		d.email[b.Email] = append(d.email[b.Email], b)
+	}
+}
+
+// addMember makes a binding of the database known. Its row must be known before, unless it is gone.
+func (d *identity) addMember(m *member) {
+	if d.members[m.ID] != nil {
+		return
+	}
+	d.members[m.ID] = m
+	if m.Into != "" {
+		d.followers[m.Into] = append(d.followers[m.Into], m.ID)
+	}
+	if b := d.rows[m.Row]; b != nil {
+		b.members = append(b.members, m)
+	}
+}
+
+// ready is to be called when all rows and members are known: it finds out which rows are Halo's own. A row that some object is bound to says
+// so itself; of the others those are ours that carry the mark of an orphan, or the id that this program gives.
+func (d *identity) ready(claims []claim) {
+	ours := make(map[record.UUID]bool, len(claims))
+	for _, c := range claims {
+		ours[record.RowID(d.org, d.kind, c.ID)] = true
+	}
+	for _, b := range d.rows {
+		if len(b.members) > 0 {
+			b.Native = b.members[0].Native
+			continue
+		}
+		orphan := b.Content != "" && !b.Deleted.IsZero()
+		b.Native = !orphan && !ours[b.ID]
+	}
+}
+
+// bind decides the row of an object that has come and takes up its claims. at is when it came, for rows that are left empty.
+func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
+	m = d.members[c.ID]
+	var current *body
+	if m != nil {
+		current = d.rows[m.Row]
+	}
+	to, reason := d.choose(c, current)
+	if created = to == nil; created {
+		to, reason = d.create(c.ID), reasonCreated
+	}
+	if m == nil {
+		m = &member{ID: c.ID}
+		d.members[c.ID] = m
+	}
+	previous := m.External
+	m.Rank, m.Updated, m.External, m.dirty = c.Rank, c.Updated, c.External, true
+	if to != current {
+		d.attach(m, to, reason, previous, at)
+	}
+	if c.External != "" && to.External != c.External {
+		if d.external[to.External] == to {
+			delete(d.external, to.External)
+		}
+		to.External = c.External
+		d.external[c.External] = to
+	}
+	d.touched[to.ID] = to
+	return m, created
+}
+
+// choose returns the row that the object goes to and why, or nil for a new one. The reason of a binding that stays is its old one.
+func (d *identity) choose(c claim, current *body) (*body, string) {
+	if c.External == "" {
+		if current != nil {
+			return current, ""
+		}
+		return d.byEmail(c, nil), reasonEmail
+	}
+	if b := d.external[c.External]; b != nil {
+		return b, reasonExternalID
+	}
+	if current != nil && d.renames(current, c) {
+		return current, ""
+	}
+	return d.byEmail(c, current), reasonEmail
+}
+
+// renames reports whether the row may take the object's external id, which no row has, in place of its own: nobody else on it
+// claims the old one, and it is not one that Halo itself gave.
+func (d *identity) renames(b *body, c claim) bool {
+	if b.External == "" {
+		return true
+	}
+	for _, m := range b.members {
+		if b.Native && m.Reason == reasonExternalID || m.ID != c.ID && m.External == b.External {
+			return false
+		}
+	}
+	// A native row whose external id nobody here claims has it from Halo.
+	return !b.Native || slices.ContainsFunc(b.members, func(m *member) bool { return m.External == b.External })
+}
+
+// byEmail finds a row by address, other than not. A row with an external id of its own is not for an object with another one.
+func (d *identity) byEmail(c claim, not *body) *body {
+	var best *body
+	if c.Email == "" {
+		return nil
+	}
+	for _, b := range d.email[c.Email] {
+		abandoned := len(b.members) == 0 && !b.Deleted.IsZero()
+		if b == not || abandoned || b.Email != c.Email || c.External != "" && b.External != "" {
+			continue
+		}
+		if best == nil || preferred(b, best) {
+			best = b
+		}
+	}
+	return best
+}
+
+// preferred says which of two rows that fit is taken: one that is not deleted, then the lower id.
+func preferred(a, b *body) bool {
+	if a.Deleted.IsZero() != b.Deleted.IsZero() {
+		return a.Deleted.IsZero()
+	}
+	return bytes.Compare(a.ID[:], b.ID[:]) < 0
+}
+
+// create makes a new row with the object's own id, or, where that is taken by others, with the next one that is free. A row
+// that was left empty is used again.
+func (d *identity) create(id string) *body {
+	name := id
+	for n := 2; ; n++ {
+		rowID := record.RowID(d.org, d.kind, name)
+		b := d.rows[rowID]
+		if b == nil {
+			b = &body{ID: rowID, fresh: true}
+			d.rows[rowID] = b
+			return b
+		}
+		if len(b.members) == 0 && !b.Native {
+			return b
+		}
+		name = id + "#" + strconv.Itoa(n)
+	}
+}
+
+// attach binds m to a row and lets the contacts that were merged into it follow. previous is the external id that m claimed on
+// the row that it leaves.
+func (d *identity) attach(m *member, to *body, reason, previous string, at time.Time) {
+	from := d.rows[m.Row]
+	if from != nil {
+		d.detach(m, from, previous, at)
+		d.moves = append(d.moves, move{m.ID, from.ID, to.ID})
+	} else {
+		d.arrived = append(d.arrived, m.ID)
+	}
+	m.Row, m.Reason, m.Native, m.dirty = to.ID, reason, to.Native, true
+	to.members = append(to.members, m)
+	d.touched[to.ID] = to
+	d.lead(m, at)
+}
+
+// detach takes m off a row. What the row has from m alone is taken off with it, where that can be known: the external id. If
+// the row shows m's content, the others on it are loaded again when they are seen next.
+func (d *identity) detach(m *member, from *body, external string, at time.Time) {
+	from.members = slices.DeleteFunc(from.members, func(o *member) bool { return o == m })
+	from.left = at
+	d.touched[from.ID] = from
+	claimed := slices.ContainsFunc(from.members, func(o *member) bool { return o.External == from.External })
+	own := from.External == external && !(from.Native && m.Reason == reasonExternalID)
+	if from.External != "" && !claimed && (own || !from.Native && len(from.members) == 0) {
+		if d.external[from.External] == from {
+			delete(d.external, from.External)
+		}
+		from.External = ""
+	}
+	if from.Content == m.ID {
+		d.reload(from, m)
+	}
+}
+
+// reload has the objects on a row other than m loaded when they are seen next, changed or not, because the row shows m and should not.
+func (d *identity) reload(b *body, m *member) {
+	for _, o := range b.members {
+		if o != m {
+			o.Hash, o.dirty = record.Digest{}, true
+		}
+	}
+}
+
+// lead moves the contacts that were merged into m to m's row, and in turn those merged into them.
+func (d *identity) lead(m *member, at time.Time) {
+	to := d.rows[m.Row]
+	for _, t := range d.waiting[m.ID] {
+		if d.members[t.ID] == nil {
+			d.members[t.ID] = &member{ID: t.ID}
+			d.followers[m.ID] = append(d.followers[m.ID], t.ID)
+			d.members[t.ID].Gone, d.members[t.ID].Into = t.At, t.Into
+		}
+	}
+	for _, id := range d.followers[m.ID] {
+		f := d.members[id]
+		if f == nil || f == m || f.Into != m.ID || f.Row == m.Row && d.rows[f.Row] != nil {
+			continue
+		}
+		d.attach(f, to, reasonMerged, f.External, at)
+	}
+}
+
+// bury takes up that an object is gone; a merged contact goes where the survivor is. It reports whether anything changed.
+func (d *identity) bury(t tombstone) bool {
+	m := d.members[t.ID]
+	var survivor *member
+	if t.Into != "" && t.Into != t.ID {
+		survivor = d.members[t.Into]
+	}
+	if survivor != nil && d.rows[survivor.Row] == nil {
+		survivor = nil
+	}
+	if m == nil {
+		if survivor == nil {
+			return false
+		}
+		m = &member{ID: t.ID}
+		d.members[t.ID] = m
+	}
+	changed := !m.Gone.Equal(t.At) || m.Into != t.Into
+	m.Gone, m.Into, m.dirty = t.At, t.Into, m.dirty || changed
+	if b := d.rows[m.Row]; b != nil {
+		d.touched[b.ID] = b
+		if b.Content == m.ID {
+			d.reload(b, m)
+		}
+	}
+	if t.Into != "" {
+		d.followers[t.Into] = append(d.followers[t.Into], t.ID)
+	}
+	if survivor != nil && (m.Row != survivor.Row || d.rows[m.Row] == nil) {
+		d.attach(m, d.rows[survivor.Row], reasonMerged, m.External, t.At)
+		return true
+	}
+	return changed
+}
+
+// wins reports whether the row shows m's content: what is there before what is gone, a user before a lead, then the newest state, then the
+// lower id.
+func (d *identity) wins(m *member) bool {
+	for _, o := range d.rows[m.Row].members {
+		if o != m && compareMembers(o, m) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func compareMembers(a, b *member) int {
+	if a.Gone.IsZero() != b.Gone.IsZero() {
+		if a.Gone.IsZero() {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(-cmp.Compare(a.Rank, b.Rank), -a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
+}
+
+// settle gives every row that was touched its final mark: deleted when all objects on it are gone or none is left. Halo's own
+// rows are never marked: that an Intercom contact is gone does not make somebody cease to be Halo's user.
+func (d *identity) settle() {
+	for _, b := range d.touched {
+		if b.Native {
+			continue
+		}
+		if len(b.members) == 0 {
+			if !b.left.IsZero() {
+				b.Deleted = b.left
+			}
+			continue
+		}
+		b.Deleted = b.members[0].Gone
+		for _, m := range b.members[1:] {
+			if b.Deleted.IsZero() || m.Gone.IsZero() {
+				b.Deleted = time.Time{}
+				break
+			}
+			if m.Gone.After(b.Deleted) {
+				b.Deleted = m.Gone
+			}
+		}
+	}
+}

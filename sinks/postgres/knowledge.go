@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+
+	"haloingest/pipeline/record"
+)
+
+// Knowledge belongs to one transcript, is scoped to that transcript's end user, and is replaced as a whole: what the new set
+// lacks is deleted, what it adds is inserted, what has another hash is updated and loses its embedding. A conversation without a
+// customer, or one that is gone, has none.
+
+// knowledgeSet is all knowledge of one transcript.
+type knowledgeSet struct {
+	transcript record.UUID
+	link       linkage
+	rows       []record.KnowledgeRow
+}
+
+// withheld is a set in the form in which it waits for its contact.
+func withheld(rows []record.KnowledgeRow) ([]byte, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(rows)
+}
+
+// known is a row of knowledge as the table has it.
+type known struct {
+	transcript record.UUID
+	hash       record.Digest
+	link       linkage
+	kept       bool
+}
+
+// replaceKnowledge writes the sets: fresh ones of transcripts that have none, changed ones in place of what there is.
+func (l *loader) replaceKnowledge(ctx context.Context, fresh, changed []knowledgeSet) error {
+	have, err := l.heldKnowledge(ctx, changed)
+	if err != nil {
+		return err
+	}
+	var gone []record.UUID
+	t, add := l.targets.knowledge, &l.scratch.knowledge
+	add.reset(t.columns)
+	for i := range fresh {
+		s := &fresh[i]
+		for j := range s.rows {
+			encodeKnowledge(add, &s.rows[j], s.transcript, s.link, l.run.ID)
+		}
+	}
+	// Two COPYs need two buffers; what changes is little and goes second, into the one of the rows, which have been sent.
+	change := &l.scratch.rows
+	change.reset(t.columns)
+	for i := range changed {
+		s := &changed[i]
+		for j := range s.rows {
+			r := &s.rows[j]
+			k := have[r.ID]
+			switch {
+			case k == nil:
+				encodeKnowledge(add, r, s.transcript, s.link, l.run.ID)
+				continue
+			case k.hash == r.Hash && k.link == s.link && k.transcript == s.transcript:
+				l.counts.Add("load/knowledge/equal", 1)
+			default:
+				encodeKnowledge(change, r, s.transcript, s.link, l.run.ID)
+			}
+			k.kept = true
+		}
+	}
+	for id, k := range have {
+		if !k.kept {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) > 0 {
+		tag, err := l.conn.Exec(ctx, `DELETE FROM public.knowledge n USING unnest($2::uuid[]) AS k(id) WHERE n.org_id = $1 AND n.id = k.id`, l.org, gone)
+		if err != nil {
+			return err
+		}
+		l.counts.Add("load/knowledge/deleted", tag.RowsAffected())
+	}
+	if err := l.addKnowledge(ctx, add); err != nil || change.rows == 0 {
+		return err
+	}
+	return l.upsertKnowledge(ctx, change)
+}
+
+// heldKnowledge reads what the table has of the sets' transcripts.
+func (l *loader) heldKnowledge(ctx context.Context, sets []knowledgeSet) (map[record.UUID]*known, error) {
+	if len(sets) == 0 {
+		return nil, nil
+	}
+	ids := make([]record.UUID, len(sets))
+	for i := range sets {
+		ids[i] = sets[i].transcript
+	}
+	rows, err := l.conn.Query(ctx, `SELECT n.id, n.transcript_id, n.content_hash, n.end_user_id, n.company_id
+		FROM unnest($2::uuid[]) AS k(id) JOIN public.knowledge n ON n.org_id = $1 AND n.transcript_id = k.id`, l.org, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	have := make(map[record.UUID]*known)
+	for rows.Next() {
+		var id record.UUID
+		var hash []byte
+		var user, company *[16]byte
+		k := new(known)
+		if err := rows.Scan((*[16]byte)(&id), (*[16]byte)(&k.transcript), &hash, &user, &company); err != nil {
+			return nil, err
+		}
+		copy(k.hash[:], hash)
+		if user != nil {
+			k.link.endUser = *user
+		}
+		if company != nil {
+			k.link.company = *company
+		}
+		have[id] = k
+	}
+	return have, rows.Err()
+}
+
+func (l *loader) addKnowledge(ctx context.Context, add *copyBuffer) error {
+	switch {
+	case add.rows == 0:
+		_, err := add.finish() // for the error of a row that could not be encoded
+		return err
+	case l.careful:
+		return l.upsertKnowledge(ctx, add)
+	}
+	l.counts.Add("load/knowledge/inserted", int64(add.rows))
+	return l.copyDirect(ctx, l.targets.knowledge, add)
+}
+
+func (l *loader) upsertKnowledge(ctx context.Context, buf *copyBuffer) error {
+	t := l.targets.knowledge
+	if err := l.copyTemp(ctx, t, buf); err != nil {
+		return err
+	}
+	set := t.setting("org_id", "id") + `, updated_at = now(), deleted_at = NULL,
+		embedding = CASE WHEN t.content_hash IS DISTINCT FROM excluded.content_hash THEN NULL ELSE t.embedding END`
+	rows, err := l.conn.Query(ctx, t.upsert("org_id, id", set, "true", "t.xmax = 0"), l.org)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var made bool
+		if err := rows.Scan(&made); err != nil {
+			return err
+		}
+		if made {
+			l.counts.Add("load/knowledge/inserted", 1)
+		} else {
+			l.counts.Add("load/knowledge/updated", 1)
+		}
+	}
+	return rows.Err()
+}

@@ -1,0 +1,139 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"haloingest/pipeline/record"
+)
+
+// stored is what a probe finds of a row.
+type stored struct {
+	found     bool
+	hash      record.Digest
+	knowledge record.Digest // transcripts only
+	version   record.Version
+	gone      bool // marked deleted
+}
+
+var (
+	probeTranscripts = statement{"haloingest_probe_transcripts", `SELECT k.i, t.content_hash, t.source_updated_at, t.updated_at, t.deleted_at, t.knowledge_hash
+		FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id`}
+	probeTickets = statement{"haloingest_probe_tickets", `SELECT k.i, t.content_hash, t.source_updated_at, t.updated_at, t.deleted_at, NULL::bytea
+		FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) JOIN public.tickets t ON t.org_id = $1 AND t.id = k.id`}
+	probeExists = statement{"haloingest_probe_exists", `SELECT k.i FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i)
+		JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id`}
+	probeContacts = statement{"haloingest_probe_contacts", `SELECT k.i, e.id, e.company_id FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
+		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'contact' AND m.source_id = k.id JOIN public.end_users e ON e.org_id = $1 AND e.id = m.row_id`}
+	probeContactHashes = statement{"haloingest_probe_contact_hashes", `SELECT k.i, m.content_hash FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
+		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'contact' AND m.source_id = k.id JOIN public.end_users e ON e.org_id = $1 AND e.id = m.row_id`}
+	probeCompanyHashes = statement{"haloingest_probe_company_hashes", `SELECT k.i, m.content_hash FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
+		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'company' AND m.source_id = k.id JOIN public.companies e ON e.org_id = $1 AND e.id = m.row_id`}
+	probeCompanies = statement{"haloingest_probe_companies", `SELECT k.i, e.id, NULL::uuid FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
+		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'company' AND m.source_id = k.id JOIN public.companies e ON e.org_id = $1 AND e.id = m.row_id`}
+)
+
+// probe asks for the rows of the items by their keys. found has one entry per item and is valid until the next probe.
+func (l *loader) probe(ctx context.Context, s statement, items []*item) ([]stored, error) {
+	found := l.scratch.stored
+	if cap(found) < len(items) {
+		found = make([]stored, len(items))
+	}
+	found = found[:len(items)]
+	clear(found)
+	l.scratch.stored = found
+	if len(items) == 0 {
+		return found, nil
+	}
+	keys := appendArrayHead(l.scratch.keys[:0], len(items), oidUUID)
+	for _, it := range items {
+		keys = binary.BigEndian.AppendUint32(keys, 16)
+		id := it.rowID()
+		keys = append(keys, id[:]...)
+	}
+	l.scratch.keys = keys
+	return found, l.each(ctx, s, keys, len(items), func(i int, v [][]byte) error {
+		f := &found[i]
+		f.found = true
+		copy(f.hash[:], v[1])
+		copy(f.knowledge[:], v[5])
+		var err error
+		if f.version.UpdatedAt, err = nullTime(v[2]); err != nil {
+			return err
+		}
+		if f.version.FetchedAt, err = nullTime(v[3]); err != nil {
+			return err
+		}
+		f.gone = v[4] != nil
+		return nil
+	})
+}
+
+// existing asks which of the ids are transcripts.
+func (l *loader) existing(ctx context.Context, ids []record.UUID) (map[record.UUID]bool, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	keys := appendArrayHead(l.scratch.keys[:0], len(ids), oidUUID)
+	for _, id := range ids {
+		keys = binary.BigEndian.AppendUint32(keys, 16)
+		keys = append(keys, id[:]...)
+	}
+	l.scratch.keys = keys
+	there := make(map[record.UUID]bool, len(ids))
+	return there, l.each(ctx, probeExists, keys, len(ids), func(i int, _ [][]byte) error {
+		there[ids[i]] = true
+		return nil
+	})
+}
+
+// ref is the row that an Intercom id stands for.
+type ref struct{ row, company record.UUID }
+
+// refs asks which rows the Intercom ids are bound to. Ids without a row are not in the answer.
+func (l *loader) refs(ctx context.Context, s statement, ids []string, into map[string]ref) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	l.scratch.keys = appendTexts(l.scratch.keys[:0], ids)
+	return l.each(ctx, s, l.scratch.keys, len(ids), func(i int, v [][]byte) error {
+		var r ref
+		copy(r.row[:], v[1])
+		copy(r.company[:], v[2])
+		into[ids[i]] = r
+		return nil
+	})
+}
+
+// each runs a probe whose first result column is the position, from 1, of the key that the row is for.
+func (l *loader) each(ctx context.Context, s statement, keys []byte, n int, f func(i int, v [][]byte) error) error {
+	r, err := l.raw(ctx, s, l.org[:], keys)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for r.NextRow() {
+		v := r.Values()
+		if failed != nil {
+			continue
+		}
+		i := int(binary.BigEndian.Uint64(v[0])) - 1
+		if i < 0 || i >= n {
+			failed = invariant("%s answered for key %d of %d", s.name, i+1, n)
+			continue
+		}
+		failed = f(i, v)
+	}
+	if _, err := r.Close(); err != nil {
+		return err
+	}
+	return failed
+}
+
+func nullTime(b []byte) (time.Time, error) {
+	if b == nil {
+		return time.Time{}, nil
+	}
+	return decodeTime(b)
+}

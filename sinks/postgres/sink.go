@@ -1,0 +1,418 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"haloingest/pipeline"
+	"haloingest/pipeline/record"
+)
+
+// ErrInvariant says that totals do not add up: a fault of this program, never of its input. What it is about was not committed.
+var ErrInvariant = errors.New("an invariant is broken")
+
+func invariant(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvariant, fmt.Sprintf(format, args...))
+}
+
+// interfered says that somebody else changed what this transaction had read. It counts as a serialization failure: trying again helps.
+func interfered(format string, args ...any) error {
+	return &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: fmt.Sprintf(format, args...)}
+}
+
+// SinkOptions configures a Sink. The zero value works.
+type SinkOptions struct {
+	// AsyncCommit lets COMMIT return before the batch is on disk (synchronous_commit = off): a crash of the server may lose the
+	// last batches together with their checkpoints, so that they are redone. Worth it for small batches on slow disks only.
+	AsyncCommit bool
+	Now         func() time.Time // the clock for states that do not say when they were read; nil: time.Now
+}
+
+// Sink loads the changes of one stream into Halo's tables, one transaction per batch: checkpoint (which fences), probe, rows, links,
+// knowledge, tombstones, rejects and what a full walk has seen. The committed checkpoint is the acknowledgement; a batch that
+// is presented again is not loaded again.
+//
+// A Sink has a connection of its own, made on first use and made anew when it breaks. It is not safe for concurrent use; several
+// sinks of one organisation, in one process or in several, may work at the same time.
+//
+// Counts that are committed with a batch, beside its own: "load/<table>/<outcome>" for the four tables of objects, where the
+// outcomes inserted, updated, equal, stale, deleted and rejected of one table add up to the items of its kind; and
+// "load/knowledge/<inserted|updated|equal|deleted|relinked>" in rows of knowledge.
+type Sink struct {
+	run     *Run
+	stream  string
+	options SinkOptions
+	base    uint64 // the checkpoint's Seq when this sink began
+	begun   bool
+	session *session
+	targets targets
+	scratch scratch
+	encoder record.Encoder
+	items   []item
+	// fault is called at named points of a transaction, in tests.
+	fault func(point string) error
+}
+
+// Sink returns a sink for the named stream of the run. Close it after the last Commit.
+func (r *Run) Sink(stream string, o SinkOptions) *Sink {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Sink{run: r, stream: stream, options: o, targets: newTargets(), fault: func(string) error { return nil }}
+}
+
+// Name is the stage's name in metrics and rejects.
+func (s *Sink) Name() string { return stageName }
+
+const stageName = "load"
+
+// Close closes the connection. An open transaction, which only an aborted Commit leaves, is rolled back by that.
+func (s *Sink) Close(ctx context.Context) error {
+	if s.session == nil {
+		return nil
+	}
+	conn := s.session.conn
+	s.session = nil
+	return wrap(ctx, hangUp(ctx, conn), "close the sink of %s", s.stream)
+}
+
+// Commit makes the batch durable, or returns an error and leaves no trace of it. Failures that pass (see Transient), a COMMIT whose
+// answer was lost among them, are repeated for as long as DB's Options.RetryFor says. An object that the database refuses becomes a
+// reject, stage "load", in the same transaction; the rest of the batch is loaded. ErrFenced means that another holder has
+// taken over. The batch is not changed.
+func (s *Sink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) error {
+	op := fmt.Sprintf("load batch %d of %s", b.Seq, s.stream)
+	if err := s.take(b); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if !s.begun {
+		c, err := s.run.Checkpoint(ctx, s.stream)
+		if err != nil {
+			return err
+		}
+		s.base, s.begun = c.Seq, true
+	}
+	careful := false
+	err := s.run.lease.db.retry(ctx, op, func(ctx context.Context) error {
+		err := s.attempt(ctx, b, careful)
+		if err == nil || careful || !poison(err) {
+			return err
+		}
+		// A row that the database refuses, or somebody else was faster with a key. Find out row by row.
+		careful = true
+		s.run.lease.db.log.DebugContext(ctx, "loading a batch carefully", "op", op, "cause", describe(err))
+		return s.attempt(ctx, b, careful)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrInvariant):
+		return fmt.Errorf("%s: %w", op, err)
+	case errors.Is(err, ErrFenced):
+		s.run.lease.lose(ErrFenced)
+	}
+	return wrap(ctx, err, "%s", op)
+}
+
+// take reads the batch into items and checks that they are what they say.
+func (s *Sink) take(b pipeline.Batch[record.Change]) error {
+	if len(b.Files) > 0 {
+		return invariant("the batch names %d files and this sink keeps no list of files", len(b.Files))
+	}
+	if cap(s.items) < len(b.Items) {
+		s.items = make([]item, len(b.Items))
+	}
+	s.items = s.items[:len(b.Items)]
+	now := s.options.Now().UTC().Truncate(time.Microsecond)
+	for i := range b.Items {
+		c := &b.Items[i]
+		it := &s.items[i]
+		*it = item{change: c, version: c.Version, transcript: c.Transcript}
+		if c.Gone == nil {
+			h := it.head()
+			if h == nil || it.kind() != c.Kind {
+				return invariant("item %d, %s %s, has no row of its kind", i, c.Kind, c.SourceID)
+			}
+			if h.Org != s.run.lease.org {
+				return invariant("%s %s belongs to organisation %s", c.Kind, c.SourceID, h.Org)
+			}
+			if h.Hash == (record.Digest{}) {
+				return invariant("%s %s is not sealed", c.Kind, c.SourceID)
+			}
+			it.version.UpdatedAt = h.SourceUpdatedAt
+		}
+		it.version.Rank = 0
+		it.version.UpdatedAt = it.version.UpdatedAt.Truncate(time.Microsecond)
+		it.version.FetchedAt = it.version.FetchedAt.Truncate(time.Microsecond)
+		if it.version.FetchedAt.IsZero() {
+			it.version.FetchedAt = now
+		}
+		if c.Gone != nil && it.version.UpdatedAt.IsZero() {
+			it.version.UpdatedAt = it.version.FetchedAt
+		}
+	}
+	return nil
+}
+
+func (it *item) kind() record.Kind {
+	c := it.change
+	switch {
+	case c.EndUser != nil:
+		return record.KindContact
+	case c.Company != nil:
+		return record.KindCompany
+	case c.Transcript != nil:
+		return record.KindConversation
+	}
+	return record.KindTicket
+}
+
+// attempt is one transaction.
+func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], careful bool) (err error) {
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	tx, err := s.session.conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			rollback(ctx, tx)
+		}
+	}()
+	done, err := s.run.advance(ctx, tx, s.stream, step{Seq: s.base + b.Seq + 1, Cursor: b.Cursor})
+	if err != nil {
+		return err
+	}
+	if done {
+		rollback(ctx, tx)
+		return nil
+	}
+	l := &loader{
+		session: s.session, tx: tx, run: s.run, org: s.run.lease.org, targets: &s.targets, careful: careful,
+		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder,
+	}
+	items := make([]*item, len(s.items))
+	for i := range s.items {
+		it := &s.items[i]
+		it.outcome, it.transcript, it.reject = 0, it.change.Transcript, pipeline.Reject{}
+		items[i] = it
+	}
+	if err := s.fault("advanced"); err != nil {
+		return err
+	}
+	if careful {
+		err = l.loadCareful(ctx, items)
+	} else {
+		err = l.load(ctx, items)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.fault("loaded"); err != nil {
+		return err
+	}
+	if err := l.finish(ctx, s.stream, b, items); err != nil {
+		return err
+	}
+	if err := s.fault("before commit"); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	return s.fault("committed")
+}
+
+// connect makes the connection if there is none that works.
+func (s *Sink) connect(ctx context.Context) error {
+	if s.session != nil && !s.session.conn.IsClosed() {
+		return nil
+	}
+	conn, err := s.run.lease.db.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.PgConn().Exec(ctx, s.targets.sessionSQL(s.options.AsyncCommit)).ReadAll(); err != nil {
+		return errors.Join(err, hangUp(ctx, conn))
+	}
+	s.session = &session{conn: conn, prepared: make(map[string]bool)}
+	return nil
+}
+
+// finish adds to the transaction what belongs to the batch as a whole.
+func (l *loader) finish(ctx context.Context, stream string, b pipeline.Batch[record.Change], items []*item) error {
+	rejects := b.Rejects[:len(b.Rejects):len(b.Rejects)]
+	seen, loaded := make(map[record.Kind][]string), make(map[record.Kind][]string)
+	totals := make(map[record.Kind][len(outcomes)]int64)
+	for _, it := range items {
+		c := it.change
+		if it.outcome == 0 {
+			return invariant("%s %s has no outcome", c.Kind, c.SourceID)
+		}
+		t := totals[c.Kind]
+		t[it.outcome]++
+		totals[c.Kind] = t
+		if it.outcome == rejected {
+			rejects = append(rejects, it.reject)
+		} else {
+			loaded[c.Kind] = append(loaded[c.Kind], c.SourceID)
+		}
+		if c.Gone == nil && c.SourceID != "" {
+			seen[c.Kind] = append(seen[c.Kind], c.SourceID)
+		}
+	}
+	var sum int64
+	for kind, t := range totals {
+		for o, n := range t {
+			if n > 0 {
+				sum += n
+				l.counts.Add("load/"+kind.Table()+"/"+outcome(o).String(), n)
+			}
+		}
+	}
+	if sum != int64(len(items)) {
+		return invariant("%d items have %d outcomes", len(items), sum)
+	}
+	for _, r := range b.Rejects {
+		if kind, ok := kindOf(r.Kind); ok && r.ID != "" {
+			seen[kind] = append(seen[kind], r.ID)
+		}
+	}
+	if err := l.run.insertRejects(ctx, l.tx, stream, rejects); err != nil {
+		return err
+	}
+	for _, kind := range record.Kinds {
+		if err := l.run.resolveRejects(ctx, l.tx, kind, loaded[kind], rejects); err != nil {
+			return err
+		}
+		if err := l.run.markSeen(ctx, l.tx, kind, seen[kind]); err != nil {
+			return err
+		}
+	}
+	l.counts.Merge(b.Counts)
+	return l.count(ctx, stream)
+}
+
+// count adds the counts to the checkpoint, which this transaction has locked.
+func (l *loader) count(ctx context.Context, stream string) error {
+	counts, err := encodeCounts(l.counts)
+	if err != nil || counts == nil {
+		return err
+	}
+	_, err = l.conn.Exec(ctx, `UPDATE ingest.checkpoints c SET counts = (
+			SELECT coalesce(jsonb_object_agg(key, n), '{}') FROM (
+				SELECT key, sum(value::bigint)::bigint AS n
+				FROM (SELECT * FROM jsonb_each_text(c.counts) UNION ALL SELECT * FROM jsonb_each_text($4::jsonb)) a
+				GROUP BY key) b)
+		WHERE c.org_id = $1 AND c.run_id = $2 AND c.stream = $3`, l.org, l.run.ID, stream, counts)
+	return err
+}
+
+// loadCareful loads items so that what cannot be loaded is found: all of them at a savepoint, and if the database refuses, each half of
+// them on its own. One object alone that is refused becomes a reject.
+func (l *loader) loadCareful(ctx context.Context, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	var err error
+	for try := 0; ; try++ {
+		err = l.atSavepoint(ctx, func() error { return l.load(ctx, items) })
+		// Somebody else may have taken the key between the probe and the write; then the next probe sees it.
+		if try > 0 || len(items) > 1 || SQLState(err) != "23505" {
+			break
+		}
+	}
+	if err == nil || !poison(err) {
+		return err
+	}
+	for _, it := range items {
+		it.outcome, it.transcript = 0, it.change.Transcript
+	}
+	if len(items) == 1 {
+		items[0].refuse(err)
+		return nil
+	}
+	half := len(items) / 2
+	if err := l.loadCareful(ctx, items[:half]); err != nil {
+		return err
+	}
+	return l.loadCareful(ctx, items[half:])
+}
+
+// atSavepoint runs f, and undoes what it has done if it fails.
+func (l *loader) atSavepoint(ctx context.Context, f func() error) error {
+	before := make(pipeline.Counts, len(l.counts))
+	before.Merge(l.counts)
+	sp, err := l.tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		l.counts = before
+		if poison(err) {
+			if undo := sp.Rollback(ctx); undo != nil {
+				return undo
+			}
+		}
+		return err
+	}
+	return sp.Commit(ctx)
+}
+
+// poison reports whether the database refused a value, so that the fault is in one of the rows and not in the connection or
+// the server: bad data, a broken constraint, something too large, an exception of a trigger.
+func poison(err error) bool {
+	var bad *encodeError
+	if errors.As(err, &bad) {
+		return true
+	}
+	code := SQLState(err)
+	if len(code) != 5 {
+		return false
+	}
+	switch code[:2] {
+	case "22", "23", "54", "P0", "XX":
+		return true
+	}
+	return false
+}
+
+// refuse makes the item a reject. The reason is the server's message, which is about this row only; its detail and context, which quote
+// rows, are left out.
+func (it *item) refuse(err error) {
+	c := it.change
+	it.outcome = rejected
+	it.reject = pipeline.Reject{Stage: stageName, Kind: string(c.Kind), ID: c.SourceID}
+	if c.Object != nil {
+		it.reject.Payload = c.Object.Body
+	}
+	var bad *encodeError
+	if errors.As(err, &bad) {
+		it.reject.Field, it.reject.Reason = bad.Column, bad.Reason
+		return
+	}
+	var server *pgconn.PgError
+	if !errors.As(err, &server) {
+		it.reject.Reason = record.CleanText(err.Error())
+		return
+	}
+	it.reject.Field = server.ColumnName
+	if _, column, ok := strings.Cut(server.Where, ", column "); ok && it.reject.Field == "" {
+		column, _, _ = strings.Cut(column, ":")
+		column, _, _ = strings.Cut(column, "\n")
+		it.reject.Field = strings.TrimSpace(column)
+	}
+	it.reject.Reason = record.CleanText(server.Message) + " (SQLSTATE " + server.Code + ")"
+	if server.ConstraintName != "" {
+		it.reject.Reason += ", constraint " + server.ConstraintName
+	}
+}
+
+var _ pipeline.Sink[record.Change] = (*Sink)(nil)

@@ -1,0 +1,198 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"haloingest/pipeline/record"
+)
+
+// Word that an object is gone is kept in ingest.tombstones for ever, and a state of the object counts as the present one only if its version
+// is newer. So it does not matter in which order states and tombstones come: the row has the content of the newest state and is
+// marked deleted if the newest tombstone is newer than that. A tombstone of an object that was never seen makes no row.
+//
+// What goes with an object that is gone: a conversation's knowledge, at once. What stays: a deleted contact's conversations with
+// their knowledge, whose scope is still that contact and nobody else; a deleted company's contacts; Halo's own rows that a contact was
+// matched to.
+
+// tombstone is an entry of ingest.tombstones.
+type tombstone struct {
+	ID      string
+	Why     record.Gone
+	At      time.Time
+	Fetched time.Time
+	Into    string
+}
+
+func (t tombstone) version() record.Version {
+	return record.Version{UpdatedAt: t.At, FetchedAt: t.Fetched, Rank: 1}
+}
+
+// tombstoneOf reads what a change says; a tombstone's version says when the object went.
+func tombstoneOf(it *item) tombstone {
+	g := it.change.Gone
+	return tombstone{ID: it.change.SourceID, Why: g.Why, At: it.version.UpdatedAt, Fetched: it.version.FetchedAt, Into: g.MergedInto}
+}
+
+// tombstones reads what is known of the objects' ends.
+func (l *loader) tombstones(ctx context.Context, kind record.Kind, ids []string) (map[string]tombstone, error) {
+	return l.readTombstones(ctx, `SELECT t.source_id, t.why, t.gone_at, t.fetched_at, coalesce(t.merged_into, '')
+		FROM unnest($3::text[]) AS k(id) JOIN ingest.tombstones t ON t.org_id = $1 AND t.kind = $2 AND t.source_id = k.id`, kind, ids)
+}
+
+// mergedInto reads which objects have been merged into the given ones without having been bound to a row.
+func (l *loader) mergedInto(ctx context.Context, kind record.Kind, ids []string) (map[string]tombstone, error) {
+	return l.readTombstones(ctx, `SELECT t.source_id, t.why, t.gone_at, t.fetched_at, coalesce(t.merged_into, '')
+		FROM unnest($3::text[]) AS k(id) JOIN ingest.tombstones t ON t.org_id = $1 AND t.kind = $2 AND t.merged_into = k.id
+		WHERE NOT EXISTS (SELECT FROM ingest.id_map m WHERE m.org_id = $1 AND m.kind = $2 AND m.source_id = t.source_id)`, kind, ids)
+}
+
+func (l *loader) readTombstones(ctx context.Context, sql string, kind record.Kind, ids []string) (map[string]tombstone, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	rows, err := l.conn.Query(ctx, sql, l.org, string(kind), ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found map[string]tombstone
+	for rows.Next() {
+		var t tombstone
+		if err := rows.Scan(&t.ID, (*string)(&t.Why), &t.At, &t.Fetched, &t.Into); err != nil {
+			return nil, err
+		}
+		t.At, t.Fetched = t.At.UTC(), t.Fetched.UTC()
+		if found == nil {
+			found = make(map[string]tombstone)
+		}
+		found[t.ID] = t
+	}
+	return found, rows.Err()
+}
+
+// keepTombstones stores the tombstones, each of which is newer than what is stored.
+func (l *loader) keepTombstones(ctx context.Context, kind record.Kind, list []tombstone) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var ids, why, into []string
+	var at, fetched []time.Time
+	for _, t := range list {
+		ids, why, into = append(ids, t.ID), append(why, string(t.Why)), append(into, t.Into)
+		at, fetched = append(at, t.At), append(fetched, t.Fetched)
+	}
+	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.tombstones AS t (org_id, kind, source_id, why, gone_at, fetched_at, merged_into)
+		SELECT $1, $2, k.id, k.why, k.gone, k.fetched, nullif(k.merged, '')
+		FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[]) AS k(id, why, gone, fetched, merged)
+		ON CONFLICT (org_id, kind, source_id) DO UPDATE SET why = excluded.why, gone_at = excluded.gone_at, fetched_at = excluded.fetched_at,
+			merged_into = excluded.merged_into
+		WHERE (excluded.gone_at, excluded.fetched_at) > (t.gone_at, t.fetched_at)`,
+		l.org, string(kind), ids, why, at, fetched, into)
+	return err
+}
+
+// newTombstones sorts out the tombstones that are not newer than the one that is known; what is left is to be kept.
+func newTombstones(items []*item, known map[string]tombstone) (fresh []*item, list []tombstone) {
+	for _, it := range items {
+		t := tombstoneOf(it)
+		if k, ok := known[t.ID]; ok && k.version().Compare(t.version()) >= 0 {
+			it.outcome = equal
+			continue
+		}
+		fresh, list = append(fresh, it), append(list, t)
+	}
+	return fresh, list
+}
+
+// bury marks conversations or tickets as gone and withdraws their knowledge. Their links are still repaired when the object that
+// they wait for comes, so that the order does not matter.
+func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	known, err := l.tombstones(ctx, kind, sourceIDs(items))
+	if err != nil {
+		return err
+	}
+	items, list := newTombstones(items, known)
+	if len(items) == 0 {
+		return nil
+	}
+	if err := l.keepTombstones(ctx, kind, list); err != nil {
+		return err
+	}
+	ids := make([]record.UUID, len(items))
+	at, fetched := make([]time.Time, len(items)), make([]time.Time, len(items))
+	index := make(map[record.UUID]*item, len(items))
+	for i, it := range items {
+		ids[i] = record.RowID(l.org, kind, it.change.SourceID)
+		at[i], fetched[i] = list[i].At, list[i].Fetched
+		index[ids[i]] = it
+	}
+	// A state that is newer than the tombstone stays; see record.Version.
+	rows, err := l.conn.Query(ctx, `UPDATE public.`+kind.Table()+` t SET deleted_at = k.gone, run_id = $2
+		FROM unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) AS k(id, gone, fetched)
+		WHERE t.org_id = $1 AND t.id = k.id AND t.deleted_at IS DISTINCT FROM k.gone
+			AND (coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)
+		RETURNING t.id`, l.org, l.run.ID, ids, at, fetched)
+	if err != nil {
+		return err
+	}
+	buried, err := collectUUIDs(rows)
+	if err != nil {
+		return err
+	}
+	for _, id := range buried {
+		index[id].outcome = deleted
+	}
+	if err := l.settleUnburied(ctx, kind, items); err != nil {
+		return err
+	}
+	if len(buried) == 0 {
+		return nil
+	}
+	if kind != record.KindConversation {
+		return nil
+	}
+	if err := l.dropWithheld(ctx, buried); err != nil {
+		return err
+	}
+	tag, err := l.conn.Exec(ctx, `DELETE FROM public.knowledge n USING unnest($2::uuid[]) AS k(id) WHERE n.org_id = $1 AND n.transcript_id = k.id`, l.org, buried)
+	l.counts.Add("load/knowledge/deleted", tag.RowsAffected())
+	return err
+}
+
+// settleUnburied names the outcome of tombstones that changed no row: the object is not there, or is there in a newer state.
+func (l *loader) settleUnburied(ctx context.Context, kind record.Kind, items []*item) error {
+	var left []*item
+	var ids []record.UUID
+	for _, it := range items {
+		if it.outcome == 0 {
+			left, ids = append(left, it), append(ids, record.RowID(l.org, kind, it.change.SourceID))
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	rows, err := l.conn.Query(ctx, `SELECT t.id FROM unnest($2::uuid[]) AS k(id) JOIN public.`+kind.Table()+` t ON t.org_id = $1 AND t.id = k.id
+		WHERE t.deleted_at IS NULL`, l.org, ids)
+	if err != nil {
+		return err
+	}
+	there, err := collectUUIDs(rows)
+	if err != nil {
+		return err
+	}
+	alive := make(map[record.UUID]bool, len(there))
+	for _, id := range there {
+		alive[id] = true
+	}
+	for i, it := range left {
+		it.outcome = equal
+		if alive[ids[i]] {
+			it.outcome = stale
+		}
+	}
+	return nil
+}
