@@ -59,8 +59,8 @@ func quiet(code int) error {
 // exitCode is the one place where errors become exit codes.
 func exitCode(err error) int {
 	var known *exitError
-	var held *postgres.HeldError
 	var api *intercom.Error
+	var region *intercom.RegionError
 	switch {
 	case err == nil:
 		return exitDone
@@ -68,21 +68,25 @@ func exitCode(err error) int {
 		return known.code
 	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted):
 		return exitInterrupted
-	case errors.As(err, &held):
+	case errors.Is(err, postgres.ErrHeld):
 		return exitHeld
 	case errors.Is(err, postgres.ErrInvariant):
 		return exitInvariant
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
-		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNoBinaries):
+		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
 		return exitUsage
 	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects):
 		return exitIncomplete
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case postgres.IsDatabaseError(err):
+	case errors.Is(err, postgres.ErrURL), errors.Is(err, postgres.ErrSchemaNewer), errors.Is(err, postgres.ErrSchema):
+		return exitUsage
+	case errors.Is(err, postgres.ErrFenced):
+		return exitHeld
+	case errors.Is(err, postgres.ErrDatabase):
 		return exitDatabase
 	}
-	return exitUsage
+	return exitInvariant // what nobody foresaw, panics among them
 }
 
 // exit prints an error once, in one line, and returns its code.

@@ -180,7 +180,9 @@ func kinds(c *cli.Context) ([]record.Kind, error) {
 	return list, nil
 }
 
-// since reads a point in time: RFC 3339, a date, or a duration back from now such as 72h or 30d.
+// since reads a point in time: RFC 3339, a date, or a duration back from now such as 72h or 30d. Spans
+// begin at a full hour or day, so that the same command given again a little later means the same and
+// goes on where it stopped.
 func since(c *cli.Context, now time.Time) (time.Time, error) {
 	text := strings.TrimSpace(c.String("since"))
 	if text == "" {
@@ -196,10 +198,10 @@ func since(c *cli.Context, now time.Time) (time.Time, error) {
 	}
 	var days int
 	if n, err := fmt.Sscanf(text, "%dd", &days); n == 1 && err == nil && text == fmt.Sprintf("%dd", days) && days >= 0 {
-		return now.AddDate(0, 0, -days).UTC(), nil
+		return now.UTC().AddDate(0, 0, -days).Truncate(24 * time.Hour), nil
 	}
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d).UTC(), nil
+		return now.UTC().Add(-d).Truncate(time.Hour), nil
 	}
 	return time.Time{}, usagef("--since: cannot read %q; want a date (2026-01-31), a time (2026-01-31T12:00:00Z) or a span back from now (72h, 30d)", text)
 }

@@ -58,7 +58,7 @@ func logProgress(log *slog.Logger, run *ingest.Run, done <-chan struct{}) {
 				if eta, ok := remaining(s); ok {
 					attrs = append(attrs, "left", span(eta))
 				}
-				attrs = append(attrs, "requests", p.API.Requests, "budget_used", budgetShare(p))
+				attrs = append(attrs, "requests", p.API.Total, "budget_used", budgetShare(p))
 				log.Info("progress", attrs...)
 			}
 		}
@@ -161,7 +161,7 @@ func footer(p ingest.Progress) string {
 	if line != "" {
 		line += "   "
 	}
-	return line + fmt.Sprintf("API: %s requests, %s of the budget", count(p.API.Requests), budgetShare(p))
+	return line + fmt.Sprintf("API: %s requests, %s of the budget", count(p.API.Total), budgetShare(p))
 }
 
 // rate is objects per second of the present attempt.
@@ -181,9 +181,8 @@ func remaining(s ingest.StreamProgress) (time.Duration, bool) {
 }
 
 func budgetShare(p ingest.Progress) string {
-	share, known := p.API.BudgetShare()
-	if !known {
+	if p.API.PerMinute == 0 {
 		return "an unknown share"
 	}
-	return fmt.Sprintf("%.0f %%", 100*share)
+	return fmt.Sprintf("%.0f %%", 100*p.API.Share)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,11 @@ import (
 )
 
 func main() {
+	// The simulator holds next to nothing and makes a lot of garbage: with the
+	// default the collector runs hundreds of times a second.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(800)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newApp(os.Stdout, os.Stderr).RunContext(ctx, os.Args); err != nil {

@@ -196,17 +196,6 @@ func (s *Store) Disconnect(ctx context.Context, org record.UUID) (bool, error) {
 	return tag.RowsAffected() == 1, nil
 }
 
-// SetSynced notes that everything changed before to has been read. It never moves back.
-func (s *Store) SetSynced(ctx context.Context, org record.UUID, to time.Time) error {
-	_, err := s.pool.Exec(ctx, `
-		UPDATE ingest.connections SET last_synced_at = now(), synced_to = greatest(synced_to, $2) WHERE org_id = $1`,
-		[16]byte(org), to)
-	if err != nil {
-		return fmt.Errorf("note the sync of %s: %w", org, err)
-	}
-	return nil
-}
-
 func (s *Store) sealer(ctx context.Context) (*secret.Sealer, error) {
 	return secret.Open(ctx, keysets{s.pool}, s.master)
 }

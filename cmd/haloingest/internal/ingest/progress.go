@@ -48,7 +48,7 @@ type streamTrack struct {
 	name     string
 	state    StreamState
 	before   int64 // committed by earlier attempts
-	total    func() int64
+	total    int64
 	started  time.Time
 	ended    time.Time
 	pipeline *pipeline.Pipeline
@@ -73,7 +73,7 @@ func (t *tracker) stream(name string) *streamTrack {
 	return s
 }
 
-func (t *tracker) start(name string, before int64, total func() int64, p *pipeline.Pipeline) {
+func (t *tracker) start(name string, before, total int64, p *pipeline.Pipeline) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.stream(name)
@@ -95,10 +95,7 @@ func (t *tracker) snapshot() []StreamProgress {
 	defer t.mu.Unlock()
 	list := make([]StreamProgress, len(t.streams))
 	for i, s := range t.streams {
-		p := StreamProgress{Stream: s.name, State: s.state, Done: s.before}
-		if s.total != nil {
-			p.Total = s.total()
-		}
+		p := StreamProgress{Stream: s.name, State: s.state, Done: s.before, Total: s.total}
 		switch {
 		case s.started.IsZero():
 		case s.ended.IsZero():

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/sources/intercom"
+)
+
+func (a *app) connect() *cli.Command {
+	return &cli.Command{
+		Name:  "connect",
+		Usage: "check a workspace's token, store it sealed, and backfill everything",
+		Flags: concat([]cli.Flag{
+			orgFlag(),
+			&cli.StringFlag{Name: "region", Usage: "`REGION` of the workspace: us, eu or au"},
+			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the access token, - for standard input (or HALOINGEST_TOKEN)"},
+			&cli.StringFlag{Name: "user-id-field", Usage: "contact `FIELD` that is Halo's external_id: external_id, id, email, custom_attributes.NAME", Value: connection.DefaultUserIDField},
+			&cli.StringFlag{Name: "company-id-field", Usage: "company `FIELD` that is Halo's external_id: company_id, id, name, custom_attributes.NAME", Value: connection.DefaultCompanyIDField},
+			&cli.DurationFlag{Name: "activity-refresh", Usage: "how often open conversations are read again: a `SPAN` such as 6h", Value: connection.DefaultActivityRefresh},
+			&cli.StringFlag{Name: "webhook-secret-file", Usage: "`FILE` with the secret that signs webhooks, - for standard input (or HALOINGEST_WEBHOOK_SECRET)"},
+			&cli.BoolFlag{Name: "no-backfill", Usage: "only connect"},
+		}, apiFlags(), storeFlags(), outputFlags()),
+		Action: a.connectWorkspace,
+	}
+}
+
+func (a *app) connectWorkspace(c *cli.Context) error {
+	if err := noOperands(c); err != nil {
+		return err
+	}
+	if _, err := org(c); err != nil {
+		return err
+	}
+	set := connection.Settings{
+		Region:          strings.ToLower(c.String("region")),
+		UserIDField:     c.String("user-id-field"),
+		CompanyIDField:  c.String("company-id-field"),
+		ActivityRefresh: c.Duration("activity-refresh"),
+	}
+	if set.Region == "" {
+		return usagef("--region is missing: us, eu or au")
+	}
+	if err := set.Validate(); err != nil {
+		return usagef("%w", err)
+	}
+	if c.String("token-file") == "-" && c.String("webhook-secret-file") == "-" {
+		return usagef("--token-file and --webhook-secret-file cannot both be standard input")
+	}
+	token, err := a.readSecret(c, "token")
+	if err != nil {
+		return err
+	}
+	if token.IsEmpty() {
+		return usagef("the access token is missing: name a file with --token-file, or set HALOINGEST_TOKEN")
+	}
+	webhook, err := a.readSecret(c, "webhook-secret")
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(c)
+	if err != nil {
+		return err
+	}
+	client, err := newClient(cfg, set.Region, token, a.logger(cfg))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	check, err := checkToken(c, client)
+	if err != nil {
+		return err
+	}
+
+	ws, err := a.open(c)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	if err := ws.connections.Put(c.Context, ws.org, check.Workspace, set, token, webhook); err != nil {
+		return err
+	}
+	conn, err := ws.connections.Get(c.Context, ws.org)
+	if err != nil {
+		return err
+	}
+	said := fmt.Sprintf("Connected workspace %q (%s, region %s) to organisation %s.", conn.Workspace.Name, conn.Workspace.ID, conn.Region, conn.Org)
+	if c.Bool("no-backfill") {
+		return a.result(conn, func(w io.Writer) {
+			fmt.Fprintln(w, said)
+			fmt.Fprintf(w, "Load its history with: haloingest backfill --org %s\n", conn.Org)
+		})
+	}
+	fmt.Fprintln(a.stderr, said)
+	return a.execute(c, ws.runner(c, conn, client), ingest.Request{Kind: ingest.KindBackfill})
+}
+
+// checkToken asks Intercom who the token is and what it may read. Nothing has been stored when it fails.
+func checkToken(c *cli.Context, client *intercom.Client) (intercom.Access, error) {
+	check, err := client.Check(c.Context)
+	if err != nil {
+		return check, fmt.Errorf("nothing was stored: %w", err)
+	}
+	if len(check.Missing) > 0 {
+		var names []string
+		for _, kind := range check.Missing {
+			names = append(names, kind.Stream())
+		}
+		return check, &exitError{exitIncomplete, fmt.Errorf("nothing was stored: the token may not read %s; give the app of this token that permission in Intercom's Developer Hub and connect again", strings.Join(names, ", "))}
+	}
+	return check, nil
+}

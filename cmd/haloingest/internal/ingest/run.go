@@ -1,0 +1,287 @@
+// Package ingest joins the parts into runs: it opens the sources that a backfill or a sync needs, puts
+// the stages behind them and the PostgreSQL sink at the end, one stream after the other, and ends the
+// run in the state that it deserves. The commands and the service call it; it prints nothing.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/pipeline"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/postgres"
+	"haloingest/sources/intercom"
+	"haloingest/stages/dedupe"
+	"haloingest/stages/distill"
+	"haloingest/stages/extract"
+	"haloingest/stages/mapids"
+)
+
+// Runner makes runs for one connected workspace.
+type Runner struct {
+	DB          *postgres.DB
+	Client      *intercom.Client
+	Connection  connection.Connection
+	Log         *slog.Logger
+	Holder      string // who holds the lease, for people: command, host and process
+	Concurrency int    // detail requests under way at once
+}
+
+// Kinds of run.
+const (
+	KindBackfill = "backfill"
+	KindSync     = "sync"
+	KindRetry    = "retry"
+)
+
+// Request is what a run is asked to do.
+type Request struct {
+	Kind    string
+	Only    []record.Kind // empty: all
+	Since   time.Time     // zero: everything; for a sync it is the connection's bookmark
+	Sample  int           // objects per stream, 0: all
+	Restart bool          // begin anew, even if there is something to resume
+	Rejects []int64       // of a retry: which, empty for all open ones
+}
+
+// full reports whether the request covers the whole workspace.
+func (r Request) full() bool {
+	return r.Kind == KindBackfill && len(r.Only) == 0 && r.Since.IsZero() && r.Sample == 0
+}
+
+// Run is one run under its lease. Close it.
+type Run struct {
+	runner  *Runner
+	request Request
+	lease   *postgres.Lease
+	run     *postgres.Run
+	streams []stream
+	tracker *tracker
+}
+
+// Start takes the workspace's lease and starts or resumes a run. The error is postgres.ErrHeld if
+// another run holds the workspace.
+func (r *Runner) Start(ctx context.Context, request Request) (*Run, error) {
+	lease, err := r.DB.Acquire(ctx, r.Connection.Org, r.Holder)
+	if err != nil {
+		return nil, err
+	}
+	run, err := r.start(ctx, lease, request)
+	if err != nil {
+		return nil, errors.Join(err, lease.Release(ctx))
+	}
+	return run, nil
+}
+
+func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Request) (*Run, error) {
+	spec := postgres.RunSpec{
+		Kind:    request.Kind,
+		Since:   request.Since,
+		Sample:  request.Sample,
+		Restart: request.Restart,
+		Params: map[string]string{
+			"user_id_field":    r.Connection.UserIDField,
+			"company_id_field": r.Connection.CompanyIDField,
+		},
+		// A first backfill has nothing to compare with what it sees.
+		Track: request.full() && !r.Connection.SyncedTo.IsZero(),
+	}
+	for _, kind := range request.Only {
+		spec.Only = append(spec.Only, kind.Stream())
+	}
+	run, err := r.DB.StartRun(ctx, lease, spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range run.Abandoned {
+		r.Log.Info("an unfinished run is put aside", "run", old.ID, "started", old.StartedAt, "why", old.Why)
+	}
+	if run.Resumed {
+		r.Log.Info("resuming", "run", run.ID, "attempt", run.Attempts, "started", run.StartedAt)
+	}
+	out := &Run{runner: r, request: request, lease: lease, run: run}
+	out.streams = out.plan()
+	var names []string
+	for _, s := range out.streams {
+		names = append(names, s.name)
+	}
+	out.tracker = newTracker(time.Now, names)
+	return out, nil
+}
+
+// Close gives the lease back.
+func (r *Run) Close(ctx context.Context) error { return r.lease.Release(ctx) }
+
+// Progress may be called at any time from any goroutine.
+func (r *Run) Progress() Progress {
+	return Progress{
+		Streams: r.tracker.snapshot(),
+		API:     r.runner.Client.Stats(),
+		Elapsed: time.Since(r.tracker.started),
+	}
+}
+
+// Do runs the streams one after the other and finishes the run: complete when all were read to their
+// end, interrupted when read was done before that, failed otherwise. The report is good in all cases;
+// the error is pipeline.ErrStopped after a soft stop.
+func (r *Run) Do(ctx, read context.Context) (Report, error) {
+	ctx, release := r.lease.Bind(ctx)
+	defer release()
+	skipped, err := r.doAll(ctx, read)
+	outcome := postgres.Outcome{State: postgres.RunComplete, Requests: r.runner.Client.Stats().Total}
+	switch {
+	case errors.Is(err, pipeline.ErrStopped), err != nil && ctx.Err() != nil && context.Cause(r.lease.Lost()) == nil:
+		outcome.State = postgres.RunInterrupted
+	case err != nil:
+		outcome.State, outcome.Err = postgres.RunFailed, err
+	case skipped > 0:
+		// What was skipped is still to be read; the next run takes it up where it stands.
+		outcome.State, outcome.Err = postgres.RunFailed, fmt.Errorf("%d streams were skipped", skipped)
+	case r.request.full() || r.request.Kind == KindSync:
+		outcome.SyncedTo, err = r.syncedTo(ctx)
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if ferr := r.run.Finish(finish, outcome); ferr != nil && err == nil {
+		err = ferr
+	}
+	report, rerr := r.report(finish)
+	return report, errors.Join(err, rerr)
+}
+
+func (r *Run) doAll(ctx, read context.Context) (skipped int, err error) {
+	reference, err := r.reference(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range r.streams {
+		if read.Err() != nil {
+			return skipped, pipeline.ErrStopped
+		}
+		err := r.doStream(ctx, read, s, reference)
+		if class, ok := intercom.ClassOf(err); ok && class == intercom.ClassScope {
+			why := fmt.Sprintf("the token may not read %s: %s", s.kind.Stream(), err)
+			r.runner.Log.Warn("stream skipped", "stream", s.name, "why", why)
+			if err := r.run.SkipStream(ctx, s.name, why); err != nil {
+				return skipped, err
+			}
+			r.tracker.end(s.name, StreamSkipped)
+			skipped++
+			continue
+		}
+		if err != nil {
+			return skipped, err
+		}
+	}
+	return skipped, nil
+}
+
+// reference returns the names that the run maps with: those of its first attempt, if there was one, so
+// that all of a run's rows agree.
+func (r *Run) reference(ctx context.Context) (record.Reference, error) {
+	if kept, ok := r.run.Reference(); ok {
+		return kept, nil
+	}
+	reference, warnings, err := r.runner.Client.Reference(ctx)
+	if err != nil {
+		return reference, err
+	}
+	for _, w := range warnings {
+		r.runner.Log.Warn("reference data left out; numbers stand in for names", "why", w)
+	}
+	if err := r.run.SetReference(ctx, reference); err != nil {
+		return reference, err
+	}
+	kept, _ := r.run.Reference()
+	return kept, nil
+}
+
+// doStream reads one stream from its checkpoint to its end.
+func (r *Run) doStream(ctx, read context.Context, s stream, reference record.Reference) error {
+	at, err := r.run.Checkpoint(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	if at.Complete {
+		r.tracker.end(s.name, StreamComplete)
+		return nil
+	}
+	if s.anew {
+		at.Cursor = nil
+	}
+	source, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	if source == nil {
+		r.tracker.end(s.name, StreamComplete)
+		return nil
+	}
+	p, sink, err := r.build(s, source, at, reference)
+	if err != nil {
+		return err
+	}
+	r.tracker.start(s.name, committed(at.Counts), 0, p)
+	err = p.Run(ctx, read)
+	if cerr := sink.Close(ctx); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = r.run.CompleteStream(ctx, s.name)
+	}
+	if err == nil {
+		r.tracker.end(s.name, StreamComplete)
+	}
+	return err
+}
+
+// Rows and bytes of a commit (performance.md, item 7).
+var commitLimits = pipeline.Limits{Rows: 500, Bytes: 4 << 20, Age: 2 * time.Second}
+
+// build joins a source to the stages and the sink.
+func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres.Checkpoint, reference record.Reference) (*pipeline.Pipeline, *postgres.Sink, error) {
+	conn := r.runner.Connection
+	mapping, err := mapids.New(mapids.Config{
+		Org:            conn.Org,
+		UserIDField:    conn.UserIDField,
+		CompanyIDField: conn.CompanyIDField,
+		Reference:      reference,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sink := r.run.Sink(s.name, postgres.SinkOptions{})
+	cores := runtime.GOMAXPROCS(0)
+	p := pipeline.New(pipeline.Options{Buffer: 1})
+	objects := pipeline.From(p, source, at.Cursor)
+	if s.details != nil {
+		objects = pipeline.Via(objects, s.details, 2)
+	}
+	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), cores)
+	changes := pipeline.Via(items, mapping, cores)
+	changes = pipeline.Via(changes, dedupe.New(), 1)
+	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org}), cores)
+	changes = pipeline.Rebatch(changes, commitLimits, changeSize)
+	pipeline.Into(changes, sink)
+	return p, sink, nil
+}
+
+// changeSize is about what a change holds in memory and sends to the database, in bytes.
+func changeSize(c record.Change) int {
+	n := 512
+	if c.Object != nil {
+		n += len(c.Object.Body)
+	}
+	if c.Transcript != nil {
+		n += len(c.Transcript.MessagesJSON) + len(c.Transcript.Metadata)
+	}
+	for i := range c.Knowledge {
+		n += 256 + len(c.Knowledge[i].Content)
+	}
+	return n
+}

@@ -1,0 +1,158 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"haloingest/pipeline"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/postgres"
+	"haloingest/sources/intercom"
+)
+
+// stream is one source of a run, with its own checkpoint.
+type stream struct {
+	name  string
+	kind  record.Kind
+	track bool // what it reads counts as seen by a full walk
+	anew  bool // it has no position worth keeping: what is done is not in its source any more
+	// open makes the source when its turn comes; nil means that there is nothing to read.
+	open    func(ctx context.Context) (pipeline.Source[record.Object], error)
+	details pipeline.Stage[record.Object, record.Object] // nil: the source's objects are whole
+}
+
+// plan lists the streams of the run in the order in which they are read: what others refer to first,
+// so that links are found at once, and deletions last.
+func (r *Run) plan() []stream {
+	var list []stream
+	switch r.request.Kind {
+	case KindRetry:
+		for _, kind := range record.Kinds {
+			list = append(list, r.retryStream(kind))
+		}
+		return list
+	default:
+		for _, kind := range record.Kinds {
+			if r.wants(kind) {
+				list = append(list, r.mainStream(kind))
+			}
+		}
+	}
+	// What a first backfill does not see was never there.
+	again := !r.runner.Connection.SyncedTo.IsZero() && r.request.Sample == 0
+	if again && r.wants(record.KindConversation) {
+		list = append(list, r.deletedStream())
+	}
+	if r.run.Spec.Track {
+		for _, kind := range record.Kinds {
+			list = append(list, r.missingStream(kind))
+		}
+	}
+	return list
+}
+
+func (r *Run) wants(kind record.Kind) bool {
+	return len(r.request.Only) == 0 || slices.Contains(r.request.Only, kind)
+}
+
+// mainStream reads all objects of a kind, or those that changed.
+func (r *Run) mainStream(kind record.Kind) stream {
+	client := r.runner.Client
+	options := intercom.StreamOptions{Since: r.request.Since, Sample: r.request.Sample, PageSize: pageSize}
+	details := intercom.NewDetails(client, intercom.DetailOptions{Concurrency: r.runner.Concurrency})
+	s := stream{name: kind.Stream(), kind: kind, track: r.run.Spec.Track, details: details}
+	s.open = func(context.Context) (pipeline.Source[record.Object], error) {
+		switch kind {
+		case record.KindCompany:
+			return intercom.NewCompanies(client, intercom.CompanyOptions{Sample: r.request.Sample}), nil
+		case record.KindContact:
+			return intercom.NewContacts(client, options), nil
+		case record.KindConversation:
+			return intercom.NewConversations(client, options), nil
+		default:
+			return intercom.NewTickets(client, options), nil
+		}
+	}
+	if kind == record.KindCompany {
+		s.details = nil // a scroll has whole companies
+	}
+	return s
+}
+
+// pageSize is the most that Intercom gives: a request less for every 150 objects.
+const pageSize = 150
+
+// deletedStream reads which conversations were deleted since the last complete sync.
+func (r *Run) deletedStream() stream {
+	since := r.runner.Connection.SyncedTo
+	if !r.request.Since.IsZero() && r.request.Since.Before(since) {
+		since = r.request.Since
+	}
+	return stream{
+		name: "deleted-conversations",
+		kind: record.KindConversation,
+		open: func(context.Context) (pipeline.Source[record.Object], error) {
+			return intercom.NewDeleted(r.runner.Client, intercom.DeletedOptions{Since: since}), nil
+		},
+	}
+}
+
+// missingStream asks one by one for what the finished full walk did not see.
+func (r *Run) missingStream(kind record.Kind) stream {
+	return stream{
+		name: "missing-" + kind.Stream(),
+		kind: kind,
+		anew: true,
+		open: func(ctx context.Context) (pipeline.Source[record.Object], error) {
+			at, err := r.run.Checkpoint(ctx, kind.Stream())
+			if err != nil {
+				return nil, err
+			}
+			if !at.Complete {
+				return nil, nil // skipped: only a finished walk may find something missing
+			}
+			unseen, err := r.run.Unseen(ctx, kind, postgres.UsualUnseenShare)
+			var doubt *postgres.UnseenError
+			if errors.As(err, &doubt) {
+				r.runner.Log.Warn("deletions not looked for", "why", doubt)
+				return nil, nil
+			}
+			if err != nil || unseen.Count == 0 {
+				return nil, err
+			}
+			return intercom.NewConfirm(r.runner.Client, kind, unseen.IDs), nil
+		},
+	}
+}
+
+// retryStream tries the rejects of a kind again.
+func (r *Run) retryStream(kind record.Kind) stream {
+	return stream{
+		name: "rejected-" + kind.Stream(),
+		kind: kind,
+		anew: true,
+		open: func(context.Context) (pipeline.Source[record.Object], error) {
+			return &rejected{
+				db:     r.runner.DB,
+				client: r.runner.Client,
+				org:    r.runner.Connection.Org,
+				filter: postgres.RejectFilter{Kind: string(kind), IDs: r.request.Rejects},
+				limit:  max(r.runner.Concurrency, 1),
+			}, nil
+		},
+	}
+}
+
+// syncedTo is the instant up to which a complete run has read all changes. The run began by the
+// database's clock, changes are stamped by Intercom's: where Intercom's is behind, the bookmark is set
+// back by as much.
+func (r *Run) syncedTo(ctx context.Context) (time.Time, error) {
+	server, err := r.runner.Client.ServerTime(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	behind := time.Since(server)
+	return r.run.StartedAt.Add(-max(behind, 0)), nil
+}

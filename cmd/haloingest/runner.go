@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/cmd/haloingest/internal/config"
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/secret"
+	"haloingest/pipeline"
+	"haloingest/sinks/postgres"
+	"haloingest/sources/intercom"
+
+	"log/slog"
+)
+
+// newClient makes the API client of a workspace. The token passes from the store to the client and
+// nowhere else.
+func newClient(cfg config.Config, region string, token secret.Text, log *slog.Logger) (*intercom.Client, error) {
+	client, err := intercom.New(region, token.Reveal(), intercom.Options{
+		BaseURL:           cfg.IntercomURL,
+		Version:           cfg.IntercomVersion,
+		RequestsPerMinute: cfg.MaxRequestsPerMinute,
+		MaxInFlight:       cfg.Concurrency,
+		Log:               log,
+	})
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return client, nil
+}
+
+// runner makes the runner of a connected workspace.
+func (a *app) runner(c *cli.Context, ws *workspace) (*ingest.Runner, error) {
+	conn, err := ws.connections.Get(c.Context, ws.org)
+	if err != nil {
+		return nil, err
+	}
+	token, err := ws.connections.Token(c.Context, ws.org)
+	if err != nil {
+		return nil, err
+	}
+	client, err := newClient(ws.cfg, conn.Region, token, ws.log)
+	if err != nil {
+		return nil, err
+	}
+	return ws.runner(c, conn, client), nil
+}
+
+func (ws *workspace) runner(c *cli.Context, conn connection.Connection, client *intercom.Client) *ingest.Runner {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return &ingest.Runner{
+		DB:          ws.DB,
+		Client:      client,
+		Connection:  conn,
+		Log:         ws.log.With("org", ws.org.String()),
+		Holder:      fmt.Sprintf("%s on %s (process %d)", c.Command.Name, host, os.Getpid()),
+		Concurrency: ws.cfg.Concurrency,
+	}
+}
+
+// runResult is the JSON of a command that ran something.
+type runResult struct {
+	ingest.Report
+	ExitCode int    `json:"exit_code"`
+	Error    string `json:"error,omitempty"`
+}
+
+// execute makes one run with progress on stderr and the report on stdout.
+func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Request) error {
+	run, err := runner.Start(c.Context, request)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := run.Close(c.Context); err != nil {
+			runner.Log.Warn("give the lease back", "error", err)
+		}
+	}()
+	stop := a.showProgress(runner.Log, run)
+	report, err := run.Do(c.Context, a.read)
+	stop()
+	if report.Run.ID.IsZero() { // the database is gone; the error says so
+		return err
+	}
+	code := runCode(report, err)
+	out := runResult{Report: report, ExitCode: code}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	if perr := a.result(out, func(w io.Writer) { printReport(w, report, err) }); perr != nil {
+		return perr
+	}
+	if err != nil && !errors.Is(err, pipeline.ErrStopped) {
+		return &exitError{code, err}
+	}
+	return quiet(code)
+}
+
+// runCode is the exit code of a run that may have ended well.
+func runCode(report ingest.Report, err error) int {
+	if err != nil {
+		return exitCode(err)
+	}
+	code := exitDone
+	if tally(report.Run.Counts).rejected > 0 {
+		code = exitDiffers
+	}
+	for _, s := range report.Run.Streams {
+		if s.Skipped != "" {
+			code = exitIncomplete
+		}
+	}
+	return code
+}
+
+// totals are the outcomes of all tables but knowledge, which follows from transcripts.
+type totals struct{ inserted, updated, unchanged, deleted, rejected int64 }
+
+func tally(counts pipeline.Counts) totals {
+	var t totals
+	for table, outcomes := range ingest.Loaded(counts) {
+		if table == "knowledge" {
+			continue
+		}
+		t.inserted += outcomes[ingest.Inserted]
+		t.updated += outcomes[ingest.Updated]
+		t.unchanged += outcomes[ingest.Equal] + outcomes[ingest.Stale]
+		t.deleted += outcomes[ingest.Deleted]
+		t.rejected += outcomes[ingest.Rejected]
+	}
+	return t
+}
+
+// tables in the order in which a report lists them.
+var tables = []string{"end_users", "companies", "transcripts", "tickets", "knowledge"}
+
+func printReport(w io.Writer, r ingest.Report, err error) {
+	state := string(r.Run.State)
+	fmt.Fprintf(w, "%s %s: %s\n\n", r.Run.Kind, r.Run.ID, state)
+	loaded := ingest.Loaded(r.Run.Counts)
+	var rows [][]string
+	for _, name := range tables {
+		o := loaded[name]
+		rows = append(rows, []string{name, count(o[ingest.Inserted]), count(o[ingest.Updated]),
+			count(o[ingest.Equal] + o[ingest.Stale]), count(o[ingest.Deleted]), count(o[ingest.Rejected])})
+	}
+	table(w, []string{"table", "inserted", "updated", "unchanged", "deleted", "rejected"}, rows)
+	fmt.Fprintln(w)
+	budget := "its limit is not known"
+	if r.API.PerMinute > 0 {
+		budget = fmt.Sprintf("%.1f %% of the budget of %s a minute", 100*r.API.BudgetShare, count(r.API.PerMinute))
+	}
+	throttled := "never throttled"
+	if r.API.Throttled > 0 {
+		throttled = fmt.Sprintf("throttled %s times", count(r.API.Throttled))
+	}
+	speed := ""
+	if s := r.Elapsed.Seconds(); s > 0 {
+		speed = fmt.Sprintf(", %.0f objects a second", float64(r.Read)/s)
+	}
+	fields(w,
+		"took", span(r.Elapsed)+speed,
+		"API requests", fmt.Sprintf("%s, %s, %s", count(r.API.Requests), budget, throttled),
+	)
+	for _, s := range r.Run.Streams {
+		if s.Skipped != "" {
+			fmt.Fprintf(w, "\nskipped %s: %s\n", s.Stream, s.Skipped)
+		}
+	}
+	next(w, r, err)
+}
+
+// next says what to look at or to do after a run.
+func next(w io.Writer, r ingest.Report, err error) {
+	t := tally(r.Run.Counts)
+	fmt.Fprintln(w)
+	switch {
+	case r.Run.State == postgres.RunInterrupted:
+		fmt.Fprintln(w, "Stopped before the end; what was read is committed. The same command goes on from there.")
+	case err != nil:
+		fmt.Fprintln(w, "Not finished; what was read is committed. The same command goes on from there.")
+	}
+	if t.rejected > 0 {
+		fmt.Fprintf(w, "%s objects were rejected and are kept: haloingest rejects ls --org ORG\n", count(t.rejected))
+	}
+	if n := len(r.Run.Unmapped); n > 0 {
+		fmt.Fprintf(w, "%d fields and values of Intercom have no place in Halo: haloingest runs show --org ORG\n", n)
+	}
+	if err == nil && t.rejected == 0 {
+		fmt.Fprintln(w, "What is there now: haloingest status --org ORG")
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/sinks/postgres"
+)
+
+func (a *app) runs() *cli.Command {
+	common := func(own ...cli.Flag) []cli.Flag {
+		return concat([]cli.Flag{orgFlag()}, own, storeFlags(), outputFlags())
+	}
+	return &cli.Command{
+		Name:  "runs",
+		Usage: "list the runs of an organisation, or show one",
+		Subcommands: []*cli.Command{
+			{
+				Name:   "ls",
+				Usage:  "list runs, newest first",
+				Flags:  common(&cli.IntFlag{Name: "limit", Usage: "show at most `N` runs (0: all)", Value: 20}),
+				Action: a.listRuns,
+			},
+			{
+				Name:      "show",
+				Usage:     "show a run: its streams, what was loaded, and what was seen but not mapped",
+				ArgsUsage: "[RUN]",
+				Flags:     common(),
+				Action:    a.showRun,
+			},
+		},
+	}
+}
+
+func (a *app) listRuns(c *cli.Context) error {
+	ws, err := a.open(c)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	list, err := ws.Runs(c.Context, ws.org, c.Int("limit"))
+	if err != nil {
+		return err
+	}
+	return a.result(append([]postgres.RunInfo{}, list...), func(w io.Writer) {
+		if len(list) == 0 {
+			fmt.Fprintln(w, "No runs yet.")
+			return
+		}
+		var rows [][]string
+		for _, r := range list {
+			took := ""
+			if !r.FinishedAt.IsZero() {
+				took = span(r.FinishedAt.Sub(r.StartedAt))
+			}
+			t := tally(r.Counts)
+			rows = append(rows, []string{r.ID.String(), r.Kind, string(r.State), moment(r.StartedAt, ""), took,
+				count(t.inserted), count(t.updated), count(t.rejected), count(r.Requests)})
+		}
+		table(w, []string{"run", "kind", "state", "started", "took", "inserted", "updated", "rejected", "requests"}, rows)
+	})
+}
+
+func (a *app) showRun(c *cli.Context) error {
+	if c.Args().Len() > 1 {
+		return usagef("runs show takes one run, not %d", c.Args().Len())
+	}
+	ws, err := a.openAllowing(c)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	var r postgres.RunInfo
+	if id := c.Args().First(); id != "" {
+		r, err = ws.RunInfo(c.Context, ws.org, id)
+		if errors.Is(err, postgres.ErrNotFound) {
+			return usagef("%w; run: haloingest runs ls --org %s", err, ws.org)
+		}
+	} else {
+		var list []postgres.RunInfo
+		if list, err = ws.Runs(c.Context, ws.org, 1); err == nil {
+			if len(list) == 0 {
+				return usagef("organisation %s has no runs yet", ws.org)
+			}
+			r = list[0]
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return a.result(r, func(w io.Writer) { printRun(w, r) })
+}
+
+// mostUnmapped bounds the list on a terminal; --json has all of it.
+const mostUnmapped = 40
+
+func printRun(w io.Writer, r postgres.RunInfo) {
+	fmt.Fprintln(w, runLine(r))
+	fmt.Fprintln(w)
+	var rows [][]string
+	for _, s := range r.Streams {
+		state := "unfinished"
+		switch {
+		case s.Skipped != "":
+			state = "skipped: " + s.Skipped
+		case s.Complete:
+			state = "complete"
+		}
+		t := tally(s.Counts)
+		rows = append(rows, []string{s.Stream, count(t.inserted), count(t.updated), count(t.unchanged), count(t.deleted), count(t.rejected), state})
+	}
+	table(w, []string{"stream", "inserted", "updated", "unchanged", "deleted", "rejected", "state"}, rows)
+	printCounts(w, "\nCustom attributes, kept in custom_fields:", r, "custom_attribute/")
+	if len(r.Unmapped) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nSeen at Intercom and not mapped (the raw object has it):")
+	rows = nil
+	for i, u := range r.Unmapped {
+		if i == mostUnmapped {
+			rows = append(rows, []string{fmt.Sprintf("and %d more; see --json", len(r.Unmapped)-i), ""})
+			break
+		}
+		rows = append(rows, []string{u.What, count(u.Count)})
+	}
+	table(w, []string{"what", "times"}, rows)
+}
+
+func printCounts(w io.Writer, title string, r postgres.RunInfo, prefix string) {
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(r.Counts)) {
+		if what, ok := strings.CutPrefix(name, prefix); ok {
+			rows = append(rows, []string{what, count(r.Counts[name])})
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w, title)
+		table(w, []string{"what", "times"}, rows)
+	}
+}
