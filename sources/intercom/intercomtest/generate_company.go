@@ -36,6 +36,9 @@ func (s *synthetic) company(i int, created int64) *company {
 	if r.permille(100) {
 		c.companyID = fmt.Sprint(70000 + i)
 	}
+	if c.odd == companyOddNoCompanyID {
+		c.companyID = ""
+	}
 	host := strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(c.name, " & ", "-"), " ", "-"))
 	host = strings.Trim(strings.ReplaceAll(host, ".", ""), "-")
 	switch k := r.n(1000); {

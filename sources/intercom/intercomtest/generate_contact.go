@@ -142,7 +142,7 @@ func (s *synthetic) contact(i int, created int64) *contact {
 	if r.permille(200) {
 		c.phone = fmt.Sprintf("+49 30 5550%04d", r.n(10000))
 	}
-	if r.permille(150) {
+	if r.permille(150) || c.odd == contactOddNumericOwner {
 		c.owner = r.n(len(s.staff))
 	}
 	at := func(p int) int64 {
@@ -170,7 +170,7 @@ func (s *synthetic) contact(i int, created int64) *contact {
 	case k < 83:
 		c.notes = 12
 	}
-	c.attributes = s.attributesOf(&r, false)
+	c.attributes = s.attributesOf(&r, c.odd == contactOddAttributes)
 	if r.permille(700) {
 		c.place = pick(&r, s.voc.places)
 		c.browser, c.os, c.language = pick(&r, []string{"chrome", "firefox", "safari"}), pick(&r, []string{"Windows 10", "OS X 10.15.7", "Android 14"}), pick(&r, []string{"en", "de", "fr"})

@@ -68,7 +68,7 @@ func (s *synthetic) head(i int, created int64) convHead {
 	case k < 30:
 		h.turns = 0
 	case k < 990:
-		h.turns = 1 + r.n(6) + r.n(7)
+		h.turns = 1 + r.n(6) + r.n(6)
 	default:
 		h.turns = r.between(20, 60)
 	}

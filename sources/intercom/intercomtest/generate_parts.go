@@ -372,7 +372,7 @@ func (b *builder) comment(p *part, k evKind) {
 	t = b.w.decorate(t)
 	if b.c.source == sourceEmail && k == evCustomer {
 		p.email = b.headers(p.author.email, p.author.name, len(b.c.parts)+1)
-		if r.permille(500) && b.lastText != "" {
+		if r.permille(350) && b.lastText != "" {
 			t = b.w.reply(t, b.adminPerson(b.c.admin), p.created-3600, b.lastText)
 		}
 	}

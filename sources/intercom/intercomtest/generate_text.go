@@ -151,30 +151,33 @@ func paragraphs(lines ...string) text {
 }
 
 func escapeHTML(b *strings.Builder, s string) {
-	for {
-		i := strings.IndexAny(s, "&<>\"\u00a0\n")
-		if i < 0 {
-			b.WriteString(s)
-			return
-		}
-		b.WriteString(s[:i])
+	from := 0
+	for i := 0; i < len(s); i++ {
+		esc, n := "", 1
 		switch s[i] {
 		case '&':
-			b.WriteString("&amp;")
+			esc = "&amp;"
 		case '<':
-			b.WriteString("&lt;")
+			esc = "&lt;"
 		case '>':
-			b.WriteString("&gt;")
+			esc = "&gt;"
 		case '"':
-			b.WriteString("&quot;")
+			esc = "&quot;"
 		case '\n':
-			b.WriteString("<br>")
-		default: // U+00A0, two bytes
-			b.WriteString("&nbsp;")
-			i++
+			esc = "<br>"
+		case 0xc2: // U+00A0 is two bytes
+			if i+1 < len(s) && s[i+1] == 0xa0 {
+				esc, n = "&nbsp;", 2
+			}
 		}
-		s = s[i+1:]
+		if esc != "" {
+			b.WriteString(s[from:i])
+			b.WriteString(esc)
+			i += n - 1
+			from = i + 1
+		}
 	}
+	b.WriteString(s[from:])
 }
 
 // decorate gives a body some of the markup that composers leave behind. The

@@ -123,6 +123,9 @@ func (s *synthetic) ticket(j int, created int64) *ticket {
 
 // ticketParts writes the history of a ticket that is no conversation.
 func (s *synthetic) ticketParts(t *ticket, customer *contact) {
+	if t.odd == ticketOddNullParts {
+		return
+	}
 	r := newRNG(s.seed, streamTicketBody, t.index)
 	b := builder{s: s, r: &r, customer: customer, topic: pick(&r, s.voc.topics), w: newWriter(&r, s.voc, t.created, "")}
 	b.c = &conversation{convHead: convHead{contact: t.contact, admin: t.admin, team: t.team}}

@@ -78,7 +78,8 @@ func (e *encoder) reference(key string, r reference) {
 	e.close()
 }
 
-func (e *encoder) person(key string, p person, source bool) {
+// person writes an author; parts of conversations tell of the AI agent as well.
+func (e *encoder) person(key string, p person, withAI bool) {
 	e.object(key)
 	e.str("type", p.typ)
 	if p.noID {
@@ -96,7 +97,7 @@ func (e *encoder) person(key string, p person, source bool) {
 	} else {
 		e.str("email", p.email)
 	}
-	if !source && p.typ != "user" && p.typ != "lead" {
+	if withAI && p.typ != "user" && p.typ != "lead" {
 		e.bool("from_ai_agent", p.fromAI)
 		e.bool("is_ai_answer", p.aiAnswer)
 	}

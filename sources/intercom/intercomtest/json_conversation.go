@@ -82,7 +82,7 @@ func (e *encoder) conversationSource(c *conversation, v *view) {
 	e.str("delivered_as", c.deliveredAs)
 	e.str("subject", c.subject)
 	e.body(c.body, v)
-	e.person("author", c.author, true)
+	e.person("author", c.author, false)
 	e.files("attachments", c.files, v, c.odds.nullFiles)
 	e.strOrNull("url", c.url)
 	e.bool("redacted", c.redacted)
@@ -343,7 +343,8 @@ func (e *encoder) conversationParts(c *conversation, v *view) {
 func (e *encoder) part(p *part, v *view) {
 	e.open()
 	e.raw("type", `"conversation_part"`)
-	e.partCommon(p, v)
+	e.partCommon(p, v, true)
+	e.num("notified_at", p.notified)
 	e.emailMetadata(p.email, false)
 	e.object("metadata")
 	if len(p.quickReply) > 0 {
@@ -377,7 +378,7 @@ func (e *encoder) part(p *part, v *view) {
 }
 
 // partCommon writes what parts of conversations and tickets share.
-func (e *encoder) partCommon(p *part, v *view) {
+func (e *encoder) partCommon(p *part, v *view, withAI bool) {
 	if p.numericID {
 		e.num("id", int64(p.id))
 	} else {
@@ -387,12 +388,11 @@ func (e *encoder) partCommon(p *part, v *view) {
 	e.body(p.body, v)
 	e.num("created_at", p.created)
 	e.num("updated_at", p.updated)
-	e.num("notified_at", p.notified)
 	e.reference("assigned_to", p.assigned)
 	if p.noAuthor {
 		e.null("author")
 	} else {
-		e.person("author", p.author, false)
+		e.person("author", p.author, withAI)
 	}
 	e.files("attachments", p.files, v, p.nullFiles)
 	e.strOrNull("external_id", p.externalID)

@@ -154,10 +154,15 @@ func (e *encoder) company(c *company, v *view) {
 	if !c.noName {
 		e.strOrNull("name", c.name)
 	}
-	e.time("remote_created_at", c.remote)
+	// What was never set is left out, as in the examples of the description.
+	if c.remote != 0 {
+		e.num("remote_created_at", c.remote)
+	}
 	e.num("created_at", c.created)
 	e.num("updated_at", c.updated)
-	e.time("last_request_at", c.lastRequest)
+	if c.lastRequest != 0 {
+		e.num("last_request_at", c.lastRequest)
+	}
 	numbers := c.odd != companyOddNullNumbers
 	if numbers {
 		e.num("size", int64(c.size))
@@ -169,8 +174,12 @@ func (e *encoder) company(c *company, v *view) {
 		e.null("session_count")
 	}
 	e.num("user_count", int64(v.w.memberCount(c.index)))
-	e.strOrNull("website", c.website)
-	e.strOrNull("industry", c.industry)
+	if c.website != "" {
+		e.str("website", c.website)
+	}
+	if c.industry != "" {
+		e.str("industry", c.industry)
+	}
 	e.object("tags")
 	e.raw("type", `"tag.list"`)
 	if c.odd == companyOddNullTags {
@@ -291,7 +300,9 @@ func (e *encoder) ticket(t *ticket, v *view) {
 	e.num("total_count", int64(len(shown)))
 	e.close()
 	e.bool("open", ticketStates[t.state].category != "resolved")
-	e.time("snoozed_until", t.snoozedUntil)
+	if t.snoozedUntil != 0 {
+		e.num("snoozed_until", t.snoozedUntil)
+	}
 	e.links(t.linked)
 	e.str("category", ticketTypes[t.typ].category)
 	e.bool("is_shared", t.shared)
@@ -321,7 +332,7 @@ func (e *encoder) ticketState(s ticketStateDef) {
 func (e *encoder) ticketPart(p *part, v *view) {
 	e.open()
 	e.raw("type", `"ticket_part"`)
-	e.partCommon(p, v)
+	e.partCommon(p, v, false)
 	if p.ticketState != "" {
 		e.str("ticket_state", p.ticketState)
 	}

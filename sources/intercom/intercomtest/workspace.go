@@ -266,6 +266,11 @@ func (w *Workspace) ticket(i int) *ticket {
 	} else {
 		w.gen.ticketParts(t, customer)
 	}
+	for i := range t.parts {
+		if t.parts[i].author.typ == "lead" {
+			t.parts[i].author.typ = "user" // tickets know no leads
+		}
+	}
 	if d != nil {
 		d.applyTicket(t, w)
 	}
