@@ -100,6 +100,13 @@ func (d *decoder) conversation(v value, id string) *record.Conversation {
 		c.SourceURL = stableURLs(d.string(source.get("url"), "source.url"))
 		c.Subject = d.line(source.get("subject"), "source.subject")
 	}
+	if d.bool(source.get("redacted"), "source.redacted") {
+		// The subject is part of what was redacted, and a title that repeats it with it.
+		if c.Title == c.Subject {
+			c.Title = ""
+		}
+		c.Subject = ""
+	}
 	if c.Subject == "" {
 		c.Subject = c.Title
 	}

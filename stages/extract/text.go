@@ -239,10 +239,11 @@ func (h *htmlReader) start(z *nethtml.Tokenizer, a atom.Atom, more bool) {
 		}
 		h.blank, h.cell = false, false
 	case atom.P:
-		// Intercom's composer marks lines of one paragraph with this class.
-		if more && strings.Contains(attribute(z, "class"), "no-margin") {
-			h.owe(1)
-		} else {
+		switch {
+		case h.marker != "": // the first of a list item
+		case more && strings.Contains(attribute(z, "class"), "no-margin"):
+			h.owe(1) // so Intercom's composer marks the lines of one paragraph
+		default:
 			h.owe(2)
 		}
 	case atom.Pre:
@@ -303,8 +304,7 @@ func (h *htmlReader) end(a atom.Atom) {
 	}
 	switch a {
 	case atom.P:
-		// Two lines marked as one paragraph owe one break; that of <p> itself is owed by the next one.
-		h.owe(1)
+		h.owe(1) // the next paragraph owes the second one, unless it is a line of this one
 	case atom.Pre:
 		h.pre = max(h.pre-1, 0)
 		h.breaks = min(h.breaks, 1)
