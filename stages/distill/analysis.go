@@ -22,8 +22,10 @@ type sentence struct {
 	opening  bool           // said by the customer before any agent spoke
 	cues     [classes]uint8 // how many cues of each class
 	content  int            // words that are neither stop words nor small talk
-	digits   int            // words with a digit
+	digits   int            // words with a digit that are worth keeping
 	question bool
+	weight   int
+	polite   bool // begins with small talk
 }
 
 // analysis is a conversation taken apart. Its memory is used again.
@@ -45,7 +47,7 @@ func (a *analysis) read(c *Conversation) {
 		for k, span := range t.Sentences {
 			last := k == len(t.Sentences)-1
 			s := sentence{turn: i, agent: agent, first: k == 0, last: last, opening: !answered}
-			s.span = trimNoise(t.Text, span, agent && last)
+			s.span = trimNoise(t.Text, span, agent, last)
 			s.span.End = s.span.Start + widthCut(t.Text[s.span.Start:s.span.End])
 			if s.span.End <= s.span.Start {
 				continue
@@ -67,15 +69,18 @@ func (s *sentence) measure(text string) {
 	for i := 0; i < len(s.tokens); {
 		class, n := matchCue(s.tokens[i:])
 		if n > 0 {
-			s.cues[class]++
+			if class != cueAsk || i <= 2 { // a question begins like one
+				s.cues[class]++
+			}
 			if class.empty() {
+				s.polite = s.polite || i == 0
 				i += n
 				continue
 			}
 		}
 		for k := i; k < i+max(n, 1); k++ {
 			t := &s.tokens[k]
-			if t.digits {
+			if t.digits && telling(text[t.start:t.end]) {
 				s.digits++
 			}
 			if !cues.stop[t.hash] {
@@ -88,6 +93,22 @@ func (s *sentence) measure(text string) {
 	s.question = strings.ContainsAny(tail, "?？؟") || strings.HasSuffix(tail, ";") && s.greek(text)
 }
 
+// telling reports whether a word with a digit is worth keeping: not a lone digit, not an ordinal.
+func telling(word string) bool {
+	digits := 0
+	for digits < len(word) && isDigit(word[digits]) {
+		digits++
+	}
+	if digits == len(word) {
+		return digits >= 2
+	}
+	switch strings.ToLower(word[digits:]) {
+	case "st", "nd", "rd", "th":
+		return false
+	}
+	return true
+}
+
 // greek reports whether the sentence's last word is Greek, where a semicolon asks.
 func (s *sentence) greek(text string) bool {
 	r, _ := utf8.DecodeRuneInString(text[s.tokens[len(s.tokens)-1].start:])
@@ -95,7 +116,12 @@ func (s *sentence) greek(text string) bool {
 }
 
 // substantive reports whether the sentence says something besides small talk.
-func (s *sentence) substantive() bool { return s.content >= 2 }
+func (s *sentence) substantive() bool {
+	if s.polite && s.cues[cueAct]+s.cues[cueFault]+s.cues[cueDenied] == 0 {
+		return s.content >= 4
+	}
+	return s.content >= 2
+}
 
 // widthCut returns how much of a sentence is quoted: all of it, or its first clauses.
 func widthCut(s string) int {
@@ -112,10 +138,10 @@ func widthCut(s string) int {
 // trimNoise takes off a sentence's ends what is not part of what is said: handles, list marks, a
 // greeting or apology before a comma, and at the end of what an agent writes the initials and the
 // link that the channel adds.
-func trimNoise(text string, s Span, signed bool) Span {
+func trimNoise(text string, s Span, agent, last bool) Span {
 	s.Start = trimOpening(text, s.Start, s.End)
-	for signed {
-		end := trimEnd(text, s.Start, trimSigned(text, s.Start, s.End))
+	for last {
+		end := trimSigned(text, s.Start, s.End, agent)
 		if end == s.End {
 			break
 		}
@@ -132,6 +158,10 @@ func trimOpening(text string, start, end int) int {
 			at++
 			for at < end && text[at] > ' ' {
 				at++
+			}
+		case c == '^':
+			if e := wordEnd(text, at, end); e-at <= 4 {
+				at = e
 			}
 		case strings.HasPrefix(text[at:end], "- ") || strings.HasPrefix(text[at:end], "* "):
 			at += 2
@@ -175,8 +205,14 @@ func trimPleasantry(text string, start, end int) int {
 		if at >= end {
 			return start
 		}
+		handle := text[at] == '@'
+		if handle {
+			if at = skipSpace(text, wordEnd(text, at, end), end); at >= end {
+				return start
+			}
+		}
 		r, size := utf8.DecodeRuneInString(text[at:end])
-		if strings.ContainsRune(",!.-–—:;، 、，", r) {
+		if handle || strings.ContainsRune(",!.-–—:;، 、，", r) {
 			for at < end && (size == 1 || r != 0) && strings.ContainsRune(",!.-–—:;،、， ", r) {
 				at += size
 				r, size = utf8.DecodeRuneInString(text[at:end])
@@ -189,7 +225,7 @@ func trimPleasantry(text string, start, end int) int {
 		if k+1 < len(words) && k >= n-1 {
 			// Only names may stand between, and those begin with a capital.
 			next, _ := utf8.DecodeRuneInString(text[words[k+1].start:])
-			if !unicode.IsUpper(next) && !isDigitRune(next) {
+			if !unicode.IsUpper(next) && !(next >= '0' && next <= '9') {
 				return start
 			}
 		}
@@ -197,39 +233,48 @@ func trimPleasantry(text string, start, end int) int {
 	return start
 }
 
-func isDigitRune(r rune) bool { return r >= '0' && r <= '9' }
-
-// trimSigned returns the end of the sentence without agent initials ("/JI", "^AB", "-Tom") or a
-// shortened link that the channel put behind it.
-func trimSigned(text string, start, end int) int {
+// trimSigned returns the end of the sentence without what the channel or its habits put behind it: a
+// shortened link, agent initials ("/JI", "^AB", "- Tom"), the number of a part ("1/2").
+func trimSigned(text string, start, end int, agent bool) int {
 	at := strings.LastIndexAny(text[start:end], " \n\t")
 	if at < 0 {
 		return end
 	}
 	at += start
 	word := text[at+1 : end]
+	if mark := strings.LastIndexByte(word, '^'); agent && mark > 0 && initials(word[mark:]) { // "sent?^BC"
+		return at + 1 + mark
+	}
+	before := trimEnd(text, start, at)
+	if before == start {
+		return end
+	}
 	if strings.HasPrefix(word, "https://t.co/") || strings.HasPrefix(word, "http://t.co/") {
-		before := trimEnd(text, start, at)
-		if before > start && strings.IndexByte(".!?^/*", text[before-1]) >= 0 || initials(lastWord(text[start:before])) {
+		if !agent || strings.IndexByte(".!?^/*…)", text[before-1]) >= 0 || initials(lastWord(text[start:before])) {
 			return before
 		}
 		return end
 	}
-	if initials(word) {
-		return at
+	if !agent {
+		return end
+	}
+	if initials(word) || partNumber(word) {
+		return before
+	}
+	if mark := lastWord(text[start:before]); len(mark) == 1 && strings.IndexByte("-^~*", mark[0]) >= 0 && initials(mark+word) {
+		if before--; before > start {
+			return trimEnd(text, start, before)
+		}
 	}
 	return end
 }
 
 func lastWord(s string) string { return s[strings.LastIndexAny(s, " \n\t")+1:] }
 
+// initials reports whether a word is a mark with the initials or the name of who signs.
 func initials(word string) bool {
-	mark := len(word) - len(strings.TrimLeft(word, "^/*-~–—"))
-	if mark == 0 {
-		return false
-	}
-	name := word[mark:]
-	if len(name) == 0 || len(name) > 12 {
+	name := strings.TrimLeft(word, "^/*-~–—")
+	if len(name) == len(word) || name == "" {
 		return false
 	}
 	for i, r := range name {
@@ -237,5 +282,19 @@ func initials(word string) bool {
 			return false
 		}
 	}
-	return len(name) <= 3 || word[0] == '^' || word[0] == '-' || word[0] == '~'
+	switch word[0] {
+	case '/':
+		return len(name) <= 3
+	case '^', '*', '~':
+		return len(name) <= 20
+	}
+	return len(name) <= 12
 }
+
+// partNumber reports whether a word numbers a message that was sent in parts: "1/2", "(2/2)".
+func partNumber(word string) bool {
+	word = strings.TrimSuffix(strings.TrimPrefix(word, "("), ")")
+	return len(word) == 3 && isDigit(word[0]) && word[1] == '/' && isDigit(word[2])
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }

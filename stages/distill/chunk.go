@@ -175,7 +175,9 @@ func (k *chunker) sentence(i int, t *Turn, s string, whole bool) {
 }
 
 func (k *chunker) piece(s string) {
-	k.breaks = append(k.breaks, breakpoint{at: k.buf.Len(), runes: k.runes})
+	if startsCluster(s, 0, len(s)) {
+		k.breaks = append(k.breaks, breakpoint{at: k.buf.Len(), runes: k.runes})
+	}
 	k.write(s)
 }
 

@@ -23,7 +23,9 @@ const (
 	cueContact
 	cueAct
 	cueFault
+	cueMatter
 	cueDenied
+	cueBut
 	cueSolved
 	cueAsk
 	classes
@@ -31,8 +33,8 @@ const (
 
 var classNames = map[string]class{
 	"greet": cueGreet, "thanks": cueThanks, "sorry": cueSorry, "bye": cueBye, "offer": cueOffer,
-	"filler": cueFiller, "contact": cueContact, "act": cueAct, "fault": cueFault,
-	"denied": cueDenied, "solved": cueSolved, "ask": cueAsk,
+	"filler": cueFiller, "contact": cueContact, "act": cueAct, "fault": cueFault, "matter": cueMatter,
+	"denied": cueDenied, "but": cueBut, "solved": cueSolved, "ask": cueAsk,
 }
 
 // empty reports whether words of the class leave a sentence without content.
@@ -125,13 +127,23 @@ var asciiWord = func() (t [utf8.RuneSelf]byte) {
 	return t
 }()
 
-// appendTokens appends the words of text[from:to].
+// appendTokens appends the words of text[from:to]. Links and handles are no words.
 func appendTokens(dst []token, text string, from, to int) []token {
 	for i := from; i < to; {
 		r, n, kind := wordRune(text, i, to)
 		if kind == 0 {
+			if r == '@' {
+				i = wordEnd(text, i+n, to)
+				continue
+			}
 			i += n
 			continue
+		}
+		if r == 'h' || r == 'w' {
+			if e := linkEnd(text, i, to); e > i {
+				i = e
+				continue
+			}
 		}
 		t := token{hash: hashRune(hashOffset, r), start: int32(i)}
 		t.digits = r >= '0' && r <= '9'
@@ -159,6 +171,22 @@ func appendTokens(dst []token, text string, from, to int) []token {
 		dst = append(dst, t)
 	}
 	return dst
+}
+
+// linkEnd returns the end of the link that begins at i, or i if none does.
+func linkEnd(text string, i, to int) int {
+	if s := text[i:to]; strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "www.") {
+		return wordEnd(text, i, to)
+	}
+	return i
+}
+
+// wordEnd returns where the next white space is.
+func wordEnd(text string, i, to int) int {
+	for i < to && text[i] > ' ' {
+		i++
+	}
+	return i
 }
 
 // wordRune decodes the rune at i, in lower case, and says whether it belongs to a word (1), is a word

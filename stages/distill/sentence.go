@@ -100,7 +100,7 @@ closing:
 		return end, next, true
 	}
 	if next == j && !wide {
-		return end, j, false
+		return end, j, runsOn(text, start, i, j, to)
 	}
 	if next > j {
 		if e := emojiEnd(text, next, to); e > next {
@@ -121,6 +121,27 @@ closing:
 		return end, next, !unicode.IsLower(following)
 	}
 	return end, next, !abbreviates(text, start, i, next, to, following)
+}
+
+// runsOn reports whether somebody forgot the space between two sentences ("it fails.What now"): a word
+// in lower case is before the terminator at i, and one that is no name's or address's part begins with
+// a capital at j.
+func runsOn(text string, start, i, j, to int) bool {
+	w := i
+	for w > start && text[w-1] >= 'a' && text[w-1] <= 'z' {
+		w--
+	}
+	if i-w < 2 || w > start && text[w-1] != ' ' && text[w-1] != '\n' && text[w-1] != ',' {
+		return false
+	}
+	e := j
+	for e < to && (text[e] >= 'a' && text[e] <= 'z' || e == j && text[e] >= 'A' && text[e] <= 'Z') {
+		e++
+	}
+	if e == j || text[j] < 'A' || text[j] > 'Z' || e == j+1 && text[j] != 'I' && text[j] != 'A' {
+		return false
+	}
+	return e < to && (text[e] == ' ' || text[e] == ',' || text[e] == '\'')
 }
 
 // abbreviates reports whether the full stop at i does not end the sentence: it closes an
@@ -149,8 +170,10 @@ found:
 			return true // "1. First do this"
 		}
 		return digits <= 2 && (unicode.IsLower(following) || cues.months[wordHash(firstWord(text[next:to]))])
-	case letters == 1 && digits == 0 && len(word) < 4:
-		return word != "I" && word != "i" && unicode.IsUpper(following)
+	case letters == 1 && digits == 0:
+		initial, _ := utf8.DecodeRuneInString(word)
+		alone := w == start || text[w-1] <= ' '
+		return alone && word != "I" && unicode.IsUpper(initial) && unicode.IsUpper(following)
 	case letters > 0 && len(word) <= 12:
 		h := wordHash(word)
 		return cues.abbreviations[h] || cues.numbering[h] && unicode.IsDigit(following)
