@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,58 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(envUse); dir != "" {
 		os.Exit(use(dir))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if dir := madeDir; dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// made is a stopped server, made once and copied for the tests that are not about making one, as that takes a second of processor
+// time and hundreds of fsyncs.
+var (
+	madeDir string
+	made    = sync.OnceValues(func() (string, error) {
+		var err error
+		if madeDir, err = os.MkdirTemp("", "lpg"); err != nil {
+			return "", err
+		}
+		if err := os.Chmod(madeDir, 0o755); err != nil {
+			return "", err
+		}
+		dir := filepath.Join(madeDir, "data")
+		server, err := localpg.Start(context.Background(), localpg.Options{DataDir: dir, Throwaway: true})
+		if err != nil {
+			return "", err
+		}
+		return dir, server.Close()
+	})
+)
+
+// madeData is a new data directory with a server that is ready to be started.
+func madeData(t *testing.T) string {
+	t.Helper()
+	from, err := made()
+	if err != nil {
+		needsPostgres(t, err)
+	}
+	dir := dataDir(t)
+	if out, err := exec.Command("cp", "-a", from, dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	// Each copy looks for a port of its own.
+	if err := os.Remove(filepath.Join(dir, "postgres", "port")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func needsPostgres(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, localpg.ErrNotFound) && os.Getenv("HALOINGEST_TEST_REQUIRE_POSTGRES") == "" {
+		t.Skipf("needs a real PostgreSQL: %v", err)
+	}
+	t.Fatal(err)
 }
 
 // told is what a user process says about the server it got.
@@ -188,10 +240,7 @@ func start(t *testing.T, opts localpg.Options) *localpg.Server {
 	t.Helper()
 	server, err := localpg.Start(context.Background(), opts)
 	if err != nil {
-		if errors.Is(err, localpg.ErrNotFound) && os.Getenv("HALOINGEST_TEST_REQUIRE_POSTGRES") == "" {
-			t.Skipf("needs a real PostgreSQL: %v", err)
-		}
-		t.Fatal(err)
+		needsPostgres(t, err)
 	}
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {

@@ -281,6 +281,9 @@ func (s *Server) discard() error {
 		return err
 	}
 	var err error
+	if s.as, err = serverAccount(s.layout.cluster()); err != nil {
+		return err
+	}
 	s.password, err = s.layout.readPassword()
 	return err
 }

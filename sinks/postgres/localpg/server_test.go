@@ -22,7 +22,7 @@ import (
 
 func TestBothAddressesLeadToTheDatabaseAndNeitherOpensWithoutThePassword(t *testing.T) {
 	t.Parallel()
-	server := start(t, localpg.Options{DataDir: dataDir(t)})
+	server := start(t, localpg.Options{DataDir: madeData(t)})
 	for name, address := range map[string]string{"Unix socket": server.URL(), "loopback": server.TCPURL()} {
 		got := query(t, address, "SELECT current_database() || ' ' || (inet_server_addr() IS NULL)")
 		if want := "haloingest " + map[bool]string{true: "true", false: "false"}[name == "Unix socket"]; got != want {
@@ -143,7 +143,7 @@ func TestADataDirectoryWithAnAwkwardNameOrOneThatWasMovedWorks(t *testing.T) {
 
 func TestThePortIsKeptUnlessItIsTaken(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeData(t)
 	server := start(t, localpg.Options{DataDir: dir})
 	first := mustParse(t, server.TCPURL()).Host
 	server.Close()
@@ -196,8 +196,7 @@ func TestAnErrorSaysWhatIsWrongInOneLine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			dir := dataDir(t)
-			start(t, localpg.Options{DataDir: dir}).Close()
+			dir := madeData(t)
 			test.spoil(t, filepath.Join(dir, "postgres"))
 			server, err := localpg.Start(context.Background(), localpg.Options{DataDir: dir})
 			if err == nil {
@@ -232,8 +231,7 @@ func write(t *testing.T, path, text string) {
 
 func TestAThrowawayClusterThatDoesNotStartIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
-	start(t, localpg.Options{DataDir: dir, Throwaway: true}).Close()
+	dir := madeData(t)
 	if err := os.Truncate(filepath.Join(dir, "postgres", "cluster", "global", "pg_control"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -245,8 +243,7 @@ func TestAThrowawayClusterThatDoesNotStartIsMadeAnew(t *testing.T) {
 
 func TestAStartThatIsCancelledLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
-	start(t, localpg.Options{DataDir: dir}).Close()
+	dir := madeData(t)
 	for after := time.Duration(0); after < 150*time.Millisecond; after += 5 * time.Millisecond {
 		ctx, cancel := context.WithTimeout(context.Background(), after)
 		server, err := localpg.Start(ctx, localpg.Options{DataDir: dir})
@@ -267,7 +264,7 @@ func TestAStartThatIsCancelledLeavesNothingBehind(t *testing.T) {
 
 func TestAServerThatDoesNotStopInOrderIsStoppedAtOnce(t *testing.T) {
 	t.Parallel()
-	server := start(t, localpg.Options{DataDir: dataDir(t), StopTimeout: 200 * time.Millisecond})
+	server := start(t, localpg.Options{DataDir: madeData(t), StopTimeout: 200 * time.Millisecond})
 	checkpointer, err := strconv.Atoi(query(t, server.URL(), "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
 	if err != nil {
 		t.Fatal(err)

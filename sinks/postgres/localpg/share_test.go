@@ -9,14 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"haloingest/sinks/postgres/localpg"
 )
 
 func TestTwoProcessesShareOneServerAndTheLastOneStopsIt(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
-	start(t, localpg.Options{DataDir: dir}).Close() // skips where there is no PostgreSQL
+	dir := madeData(t)
 	first := startUser(t, dir)
 	second := startUser(t, dir)
 	if first.Adopted || !second.Adopted || first.PID != second.PID || first.URL != second.URL {
@@ -57,7 +54,7 @@ func TestManyProcessesThatStartAtOnceOnANewDirectoryGetOneServer(t *testing.T) {
 
 func TestAServerLeftBehindByKill9IsAdoptedAndStoppedByTheNextUser(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeData(t)
 	owner := startUser(t, dir)
 	query(t, owner.URL, "CREATE TABLE kept AS SELECT 7 AS a")
 	owner.kill()
@@ -79,7 +76,7 @@ func TestAServerLeftBehindByKill9IsAdoptedAndStoppedByTheNextUser(t *testing.T) 
 
 func TestAUserKilledWithKill9DoesNotKeepTheServerFromBeingStopped(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeData(t)
 	owner := startUser(t, dir)
 	other := startUser(t, dir)
 	owner.kill()
@@ -130,7 +127,7 @@ func TestAServerThatWasKilledRecoversWithAllThatWasCommitted(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			dir := dataDir(t)
+			dir := madeData(t)
 			owner := startUser(t, dir)
 			query(t, owner.URL, "CREATE TABLE kept AS SELECT 7 AS a")
 			owner.kill()
@@ -150,7 +147,7 @@ func TestAServerThatWasKilledRecoversWithAllThatWasCommitted(t *testing.T) {
 
 func TestAServerThatDiedUnderItsUsersIsStartedAgainByTheNextOneAtTheSameAddress(t *testing.T) {
 	t.Parallel()
-	dir := dataDir(t)
+	dir := madeData(t)
 	owner := startUser(t, dir)
 	killServer(t, owner.PID)
 	next := startUser(t, dir)
