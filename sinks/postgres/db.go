@@ -172,7 +172,7 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 // failure. f must be a whole transaction that can be repeated after a COMMIT whose outcome is unknown.
 func (db *DB) retry(ctx context.Context, op string, f func(context.Context) error) error {
 	var deadline time.Time
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := f(ctx)
 		if err == nil || ctx.Err() != nil || !Transient(err) {
 			return err
@@ -201,7 +201,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// sessionName makes an application_name that no other DB has, within PostgreSQL's 63 bytes.
+// sessionName makes an application_name that no other DB has, of 63 bytes at most and in ASCII: PostgreSQL changes any other.
 func sessionName(names ...string) string {
 	name := "haloingest"
 	for _, n := range names {
@@ -209,6 +209,12 @@ func sessionName(names ...string) string {
 			name = n
 		}
 	}
+	name = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
 	var mark [4]byte
 	_, _ = rand.Read(mark[:]) // never fails
 	return clip(name, 54) + " " + hex.EncodeToString(mark[:])

@@ -18,11 +18,12 @@ import (
 type timing struct {
 	ttl      time.Duration // a holder that has been silent for longer may be taken over
 	beat     time.Duration // how often a holder says that it is alive
+	answer   time.Duration // how long a heartbeat waits for its answer
 	patience time.Duration // how long Acquire waits for the lock: the server needs a moment to notice that a holder was killed
 	lockWait time.Duration // how long a claim waits for a transaction of the last holder before it ends that session
 }
 
-var usualTiming = timing{ttl: 30 * time.Second, beat: 5 * time.Second, patience: 3 * time.Second, lockWait: 2 * time.Second}
+var usualTiming = timing{ttl: 30 * time.Second, beat: 5 * time.Second, answer: 5 * time.Second, patience: 3 * time.Second, lockWait: 2 * time.Second}
 
 // Lease is the right to write for one organisation. Two things make it: a session-level advisory lock on a connection of its
 // own, so that the lease of a process that dies is free at once, and a row of ingest.leases whose epoch goes up with every new
@@ -99,13 +100,13 @@ func (l *Lease) Guard(ctx context.Context, tx pgx.Tx) error {
 // Release gives the lease back. It can be called more than once, and with a ctx that has ended. An error means that the server was not told; the
 // lease is free all the same once the connection is gone.
 func (l *Lease) Release(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
 	l.end(context.Canceled)
 	if l.conn == nil {
 		return nil
@@ -292,10 +293,15 @@ func (l *Lease) beat() {
 	if l.ended {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.lost), l.db.timing.beat)
-	defer cancel()
-	sent := time.Now()
-	switch err := l.tell(ctx); {
+	ctx := context.WithoutCancel(l.lost)
+	sent, old := time.Now(), l.conn != nil
+	err := l.tell(ctx)
+	if err != nil && old && !errors.Is(err, ErrFenced) {
+		// The connection broke, perhaps because somebody took over while we were frozen: ask on a new one.
+		l.hangUp(ctx)
+		err = l.tell(ctx)
+	}
+	switch {
 	case err == nil:
 		l.alive = sent
 	case errors.Is(err, ErrFenced):
@@ -315,6 +321,8 @@ func (l *Lease) beat() {
 
 // tell writes one heartbeat, on a new connection if the last one broke.
 func (l *Lease) tell(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.db.timing.answer)
+	defer cancel()
 	if l.conn == nil {
 		conn, err := l.db.connect(ctx)
 		if err != nil {
