@@ -127,9 +127,9 @@ func New(region, token string, o Options) (*Client, error) {
 	}
 	assumed := 0
 	if o.BaseURL == "" {
-		// The documented limit of a private app, for the day the headers are missing. Whoever
+		// Nearly the documented limit of a private app, for the day the headers are missing. Whoever
 		// sets an address of their own has no limit but the one its headers tell.
-		assumed = 10_000
+		assumed = 9_500
 	}
 	return &Client{
 		base:    base,

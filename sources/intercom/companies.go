@@ -62,7 +62,7 @@ func (s *Companies) Pages(ctx context.Context, from pipeline.Cursor) iter.Seq2[p
 		}
 		defer spool.close()
 		var counts pipeline.Counts
-		if err := s.client.scroll(ctx, spool.reset, spool.add, &counts); err != nil {
+		if err := s.client.scroll(ctx, s.client.opts.ScrollPatience, spool.reset, spool.add, &counts); err != nil {
 			yield(pipeline.Page[record.Object]{}, err)
 			return
 		}
@@ -112,14 +112,15 @@ func (s *Companies) yieldSpool(ctx context.Context, spool *spool, counts pipelin
 }
 
 // scroll reads the whole scroll, a page at a time, without a pause between pages: reset is called
-// before each attempt and add with each page. A scroll that breaks is begun again.
-func (c *Client) scroll(ctx context.Context, reset func() error, add func(reply) error, counts *pipeline.Counts) error {
+// before each attempt and add with each page. A scroll that breaks is begun again; one that somebody
+// else has open is waited for as long as patience says.
+func (c *Client) scroll(ctx context.Context, patience time.Duration, reset func() error, add func(reply) error, counts *pipeline.Counts) error {
 	ended := -1 // rows after which the last scroll was cut off by a 404
 	for restart := 0; ; restart++ {
 		if err := reset(); err != nil {
 			return err
 		}
-		rows, err := c.scrollOnce(ctx, add)
+		rows, idle, err := c.scrollOnce(ctx, patience, add)
 		if err == nil {
 			return nil
 		}
@@ -128,6 +129,8 @@ func (c *Client) scroll(ctx context.Context, reset func() error, add func(reply)
 			return err
 		}
 		switch {
+		case e.Class == ClassGone && rows > 0 && idle > c.opts.ScrollWait/2:
+			// It has expired.
 		case e.Class == ClassGone && rows > 0 && rows == ended:
 			// Some have seen 404 where the scroll ends. Twice at the same place is believed.
 			counts.Add("intercom/companies/scroll ended by 404", 1)
@@ -151,41 +154,45 @@ func (c *Client) scroll(ctx context.Context, reset func() error, add func(reply)
 
 const scrollOp = "scroll companies"
 
-// scrollOnce reads one scroll to its end and returns how many rows came.
-func (c *Client) scrollOnce(ctx context.Context, add func(reply) error) (rows int, err error) {
-	param, err := "", error(nil)
+// scrollOnce reads one scroll to its end. It returns how many rows came, and for how long the scroll
+// had been idle when the last call ended.
+func (c *Client) scrollOnce(ctx context.Context, patience time.Duration, add func(reply) error) (rows int, idle time.Duration, err error) {
+	param := ""
+	last := c.opts.Clock.Now()
 	for {
 		k := call{op: scrollOp, method: http.MethodGet, path: "/companies/scroll"}
 		var r reply
 		if param == "" {
-			r, err = c.openScroll(ctx, k)
+			r, err = c.openScroll(ctx, patience, k)
 		} else {
 			// The server moves on with every call: one whose answer was lost cannot be repeated.
 			k.query, k.once = url.Values{"scroll_param": {param}}, true
 			r, err = c.do(ctx, k)
 		}
+		now := c.opts.Clock.Now()
+		idle, last = now.Sub(last), now
 		if err != nil {
-			return rows, err
+			return rows, idle, err
 		}
 		l, err := parseListing(r)
 		if err != nil {
-			return rows, &Error{Op: scrollOp, Method: k.method, Path: k.path, Status: http.StatusOK, Class: ClassUnreadable, Attempts: 1, err: err}
+			return rows, 0, &Error{Op: scrollOp, Method: k.method, Path: k.path, Status: http.StatusOK, Class: ClassUnreadable, Attempts: 1, err: err}
 		}
 		n := len(l.rows) + len(l.bad)
 		if n > 0 || rows == 0 {
 			if err := add(r); err != nil {
-				return rows, err
+				return rows, 0, err
 			}
 		}
 		rows += n
 		if n == 0 {
-			return rows, nil
+			return rows, 0, nil
 		}
 		if l.scroll != "" {
 			param = l.scroll
 		}
 		if param == "" {
-			return rows, &Error{Op: scrollOp, Method: k.method, Path: k.path, Status: http.StatusOK, Class: ClassUnreadable, Attempts: 1,
+			return rows, 0, &Error{Op: scrollOp, Method: k.method, Path: k.path, Status: http.StatusOK, Class: ClassUnreadable, Attempts: 1,
 				err: errors.New("the answer lacks scroll_param")}
 		}
 	}
@@ -193,7 +200,7 @@ func (c *Client) scrollOnce(ctx context.Context, add func(reply) error) (rows in
 
 // openScroll makes the first call of a scroll, and waits while somebody else has one open, us
 // included: a scroll that broke stays open until it expires.
-func (c *Client) openScroll(ctx context.Context, k call) (reply, error) {
+func (c *Client) openScroll(ctx context.Context, patience time.Duration, k call) (reply, error) {
 	k.once = true // a scroll whose first page was lost is open all the same
 	begun := c.opts.Clock.Now()
 	for {
@@ -202,7 +209,7 @@ func (c *Client) openScroll(ctx context.Context, k call) (reply, error) {
 			return r, err
 		}
 		waited := c.opts.Clock.Now().Sub(begun)
-		if waited+c.opts.ScrollWait > c.opts.ScrollPatience {
+		if waited+c.opts.ScrollWait > patience {
 			return r, err
 		}
 		c.opts.Log.InfoContext(ctx, "another company scroll is open in this workspace; waiting for it to end",

@@ -116,6 +116,20 @@ func ledgerIDs(s *intercomtest.Server, kind record.Kind) []string {
 	return ids
 }
 
+// paged makes the full walk of a kind in small pages.
+func paged(c *intercom.Client, kind record.Kind) pipeline.Source[record.Object] {
+	o := intercom.StreamOptions{PageSize: 25}
+	switch kind {
+	case record.KindContact:
+		return intercom.NewContacts(c, o)
+	case record.KindTicket:
+		return intercom.NewTickets(c, o)
+	case record.KindConversation:
+		return intercom.NewConversations(c, o)
+	}
+	return source(c, kind)
+}
+
 // source makes the full walk of a kind.
 func source(c *intercom.Client, kind record.Kind) pipeline.Source[record.Object] {
 	switch kind {
