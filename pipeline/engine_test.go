@@ -25,7 +25,7 @@ func TestWorkers(t *testing.T) {
 		t.Run(fmt.Sprintf("%d workers have %d batches at once", tt.workers, tt.atOnce), bubble(func(t *testing.T) {
 			var now, most atomic.Int64
 			slow := pass("slow", func(context.Context, []int) error {
-				most.Store(max(most.Load(), now.Add(1)))
+				raise(&most, now.Add(1))
 				time.Sleep(time.Minute)
 				now.Add(-1)
 				return nil
@@ -58,6 +58,16 @@ func TestWorkers(t *testing.T) {
 			t.Errorf("took %v with error %v, want the 4 minutes of the slow one", time.Since(start), err)
 		}
 	}))
+}
+
+// raise makes most at least n.
+func raise(most *atomic.Int64, n int64) {
+	for {
+		old := most.Load()
+		if n <= old || most.CompareAndSwap(old, n) {
+			return
+		}
+	}
 }
 
 func TestBatchesInFlightAreBounded(t *testing.T) {

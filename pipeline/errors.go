@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/sourcegraph/conc/panics"
+	"runtime/debug"
 )
 
 // ErrStopped is what Run returns after a soft stop: reading ended before the source did, and all that
@@ -58,12 +57,15 @@ func (e *PanicError) Unwrap() error {
 }
 
 // guard calls fn and turns a panic into an error. It cannot turn runtime.Goexit into one: its callers
-// set errGoexit beforehand, where the goroutine's deferred calls find it.
+// set errGoexit beforehand, where the goroutine's deferred calls find it. It is conc's panics.Try
+// without the allocation.
 func guard(fn func() error) (err error) {
-	if r := panics.Try(func() { err = fn() }); r != nil {
-		return &PanicError{Value: r.Value, Stack: r.Stack}
-	}
-	return err
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
 }
 
 // isContext reports whether err only says that a context was done.

@@ -26,7 +26,7 @@ func TestForEach(t *testing.T) {
 				start := time.Now()
 				err = pipeline.ForEach(context.Background(), n, limit, func(_ context.Context, i int) error {
 					calls[i]++
-					most.Store(max(most.Load(), now.Add(1)))
+					raise(&most, now.Add(1))
 					time.Sleep(time.Second)
 					now.Add(-1)
 					return nil
@@ -50,7 +50,7 @@ func TestForEach(t *testing.T) {
 
 	for _, limit := range []int{1, 3} {
 		t.Run(fmt.Sprintf("the first error cancels the rest, limit %d", limit), bubble(func(t *testing.T) {
-			calls := 0
+			var calls atomic.Int64
 			err := pipeline.ForEach(t.Context(), 100, limit, func(ctx context.Context, i int) error {
 				if i == 4 {
 					time.Sleep(time.Millisecond)
@@ -59,12 +59,12 @@ func TestForEach(t *testing.T) {
 				if i < 4 {
 					return nil
 				}
-				calls++
+				calls.Add(1)
 				<-ctx.Done()
 				return fmt.Errorf("item %d: %w", i, ctx.Err())
 			})
-			if err != errPlanned || calls > limit {
-				t.Errorf("error %v after %d further calls, want the planned one after fewer than %d", err, calls, limit)
+			if err != errPlanned || calls.Load() > int64(limit) {
+				t.Errorf("error %v after %d further calls, want the planned one after at most %d", err, calls.Load(), limit)
 			}
 		}))
 

@@ -2,113 +2,158 @@ package pipeline
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
-// outcome is what became of one batch.
-type outcome[T any] struct {
-	b   parcel[T]
-	err error
-}
-
 // parallel runs a node with several workers, whose batches leave in Seq order.
 //
-// A worker first takes one of 2 × workers tokens, then a batch, and puts the outcome into the slot
-// Seq modulo 2 × workers. This goroutine empties the slots in turn and gives the token back once a
-// batch has left. Seq is dense, so the batches inside are always the next few, and no two share a
-// slot. Twice as many slots as workers let the others work on while one batch takes long.
+// A worker takes one of 2 × workers tokens and then a batch, and leaves the outcome in the slot Seq modulo
+// 2 × workers. Whoever fills the slot that is next hands that batch on, and those behind it that
+// are ready; the token is free again once its batch has left. Seq is dense, so the batches inside are
+// always the next few and no two share a slot. Twice as many slots as workers let the others work on
+// while one batch takes long.
 //
-// conc/stream does the same in fewer lines, but with three allocations a batch, and it loses the order
-// of a task that calls runtime.Goexit; see BenchmarkOrdered.
+// conc/stream has the same order with less code, but it loses the slot of a task that panics, hangs on one
+// that calls runtime.Goexit, and needs two goroutines to wake for a batch; see BenchmarkOrdered.
 func parallel[In, Out any](e *env, n *node, in *link[In], out *link[Out], do func(context.Context, parcel[In]) (parcel[Out], error)) {
-	slots := make([]chan outcome[Out], 2*n.workers)
-	for i := range slots {
-		slots[i] = make(chan outcome[Out], 1)
+	c := &crew[In, Out]{
+		e: e, n: n, in: in, out: out, do: do,
+		tokens: make(chan struct{}, n.holds),
+		slots:  make([]outcome[Out], n.holds),
+		left:   n.workers,
 	}
-	tokens := make(chan struct{}, len(slots))
-	idle := make(chan struct{}) // closed when no worker is left
-	var failed, ended atomic.Bool
-	var left atomic.Int64
+	for range n.workers - 1 {
+		e.crew.Go(c.worker)
+	}
+	c.worker()
+}
 
-	// work processes one batch. Its outcome reaches the slot even if the goroutine ends inside.
-	work := func(b parcel[In]) {
-		o := outcome[Out]{err: errGoexit}
-		defer func() {
-			if o.err != nil {
-				failed.Store(true)
-				e.up() // nothing after this batch will be committed
-			}
-			slots[b.Seq%uint64(len(slots))] <- o
-		}()
-		o.b, o.err = do(e.ctx, b)
-	}
-	worker := func() {
-		defer func() {
-			if left.Add(-1) == 0 {
-				close(idle)
-			}
-		}()
-		for !failed.Load() {
-			if !takeToken(e.ctx, n, tokens) {
-				return
-			}
-			b, ok := in.receive(n)
-			if !ok {
-				ended.Store(true)
-				return
-			}
-			work(b)
-		}
-	}
+// outcome is what became of one batch.
+type outcome[T any] struct {
+	b     parcel[T]
+	err   error
+	ready bool
+}
 
-	var end error
-	defer func() {
-		out.close(end)
-		e.cancel()
-	}()
-	left.Store(int64(n.workers))
-	for range n.workers {
-		e.crew.Go(worker)
-	}
-	for next := uint64(0); ; next++ {
-		slot := slots[next%uint64(len(slots))]
-		var o outcome[Out]
-		select {
-		case o = <-slot:
-		case <-idle:
-			select {
-			case o = <-slot:
-			default:
-				if end = e.ctx.Err(); ended.Load() {
-					end = in.err
-				}
-				return
-			}
-		}
-		if o.err == nil {
-			o.err = out.send(e.ctx, n, o.b)
-		}
-		if o.err != nil {
-			end = &Error{n.name, next, o.err}
+// crew is the workers of one stage and what they share.
+type crew[In, Out any] struct {
+	e      *env
+	n      *node
+	in     *link[In]
+	out    *link[Out]
+	do     func(context.Context, parcel[In]) (parcel[Out], error)
+	tokens chan struct{}
+
+	mu     sync.Mutex
+	slots  []outcome[Out]
+	next   uint64 // the batch that leaves next
+	failed bool   // a batch has failed: no later one is begun
+	ended  bool   // the input ended
+	closed bool   // nothing leaves any more
+	left   int    // workers that have not gone
+}
+
+func (c *crew[In, Out]) worker() {
+	defer c.leave()
+	for c.goesOn() && c.takeToken() {
+		b, ok := c.in.receive(c.n)
+		if !ok {
+			c.mu.Lock()
+			c.ended = true
+			c.mu.Unlock()
 			return
 		}
-		<-tokens
+		c.work(b)
 	}
 }
 
-// takeToken waits for a free slot. It reports false when ctx is done.
-func takeToken(ctx context.Context, n *node, tokens chan<- struct{}) bool {
+func (c *crew[In, Out]) goesOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.failed
+}
+
+// takeToken waits for a free slot. It reports false when the run is over for this stage.
+func (c *crew[In, Out]) takeToken() bool {
 	select {
-	case tokens <- struct{}{}:
+	case c.tokens <- struct{}{}:
 		return true
 	default:
 	}
-	defer since(&n.waitOut, time.Now())
+	defer since(&c.n.waitOut, time.Now())
 	select {
-	case tokens <- struct{}{}:
+	case c.tokens <- struct{}{}:
 		return true
-	case <-ctx.Done():
+	case <-c.e.ctx.Done():
 		return false
 	}
+}
+
+// work processes one batch. Its outcome reaches the slot even if the goroutine ends inside.
+func (c *crew[In, Out]) work(b parcel[In]) {
+	o := outcome[Out]{err: errGoexit}
+	defer func() {
+		o.ready = true
+		c.deliver(b.Seq, &o)
+	}()
+	o.b, o.err = c.do(c.e.ctx, b)
+}
+
+// deliver puts an outcome into its slot and hands on what is next, if that is there and no other worker
+// is at it.
+func (c *crew[In, Out]) deliver(seq uint64, o *outcome[Out]) {
+	if o.err != nil {
+		c.e.up() // nothing from this batch on will be committed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = c.failed || o.err != nil
+	c.slots[seq%uint64(len(c.slots))] = *o
+	for {
+		slot := &c.slots[c.next%uint64(len(c.slots))]
+		if !slot.ready {
+			return
+		}
+		// Until next moves on, the empty slot keeps the other workers from handing on as well.
+		first := *slot
+		*slot = outcome[Out]{}
+		if err := c.handOn(&first); err != nil {
+			c.close(&Error{c.n.name, c.next, err})
+			return
+		}
+		c.next++
+		<-c.tokens
+	}
+}
+
+// handOn sends a batch on, without the lock meanwhile.
+func (c *crew[In, Out]) handOn(o *outcome[Out]) error {
+	if o.err != nil {
+		return o.err
+	}
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	return c.out.send(c.e.ctx, c.n, o.b)
+}
+
+// leave ends a worker; the last one closes the output.
+func (c *crew[In, Out]) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left--; c.left > 0 || c.closed {
+		return
+	}
+	if c.ended {
+		c.close(c.in.err)
+	} else {
+		c.close(c.e.ctx.Err())
+	}
+}
+
+// close ends the output, and with it this stage and all before it.
+func (c *crew[In, Out]) close(err error) {
+	c.closed = true
+	c.out.close(err)
+	c.e.cancel()
 }
