@@ -124,9 +124,7 @@ func (d *decoder) conversationMessages(c *record.Conversation, source, parts, st
 		c.ExpectedParts = int(n)
 	} else {
 		// The total of the list itself counts what is in the reply; it says no more than that of a long list.
-		if n, ok := d.int64(parts.get("total_count"), "conversation_parts.total_count"); ok && n < 1<<31 {
-			c.ExpectedParts = int(n)
-		}
+		c.ExpectedParts = d.stated(parts, "conversation_parts", len(list))
 		c.Truncated = c.HeldParts >= maxParts && c.ExpectedParts <= c.HeldParts
 	}
 	if c.FirstContact.IsZero() {
@@ -146,6 +144,17 @@ func (d *decoder) conversationMessages(c *record.Conversation, source, parts, st
 	if c.LastClosedAt.IsZero() {
 		c.LastClosedAt = d.time(statistics.get("last_close_at"), "statistics.last_close_at")
 	}
+}
+
+// stated is how many parts there are by the list's own count, which counts those in the reply; held is how
+// many different ones there are.
+func (d *decoder) stated(v value, field string, held int) int {
+	n, ok := d.int64(v.get("total_count"), field+".total_count")
+	if !ok || n >= 1<<31 {
+		return held
+	}
+	doubled := d.list(v, field, field).len() - held
+	return max(int(n)-doubled, 0)
 }
 
 func (d *decoder) rating(v value) *record.Rating {

@@ -141,10 +141,7 @@ func (d *decoder) ticketAttributes(t *record.Ticket, v value) {
 
 func (d *decoder) ticketMessages(t *record.Ticket, v value) {
 	list := d.parts(v, "ticket_parts")
-	t.HeldParts, t.ExpectedParts = len(list), len(list)
-	if n, ok := d.int64(v.get("total_count"), "ticket_parts.total_count"); ok && n < 1<<31 {
-		t.ExpectedParts = int(n)
-	}
+	t.HeldParts, t.ExpectedParts = len(list), d.stated(v, "ticket_parts", len(list))
 	t.Truncated = t.HeldParts >= maxParts && t.ExpectedParts <= t.HeldParts
 	for i := range list {
 		t.Messages = append(t.Messages, list[i].Message)
