@@ -170,6 +170,9 @@ func (s *synthetic) contact(i int, created int64) *contact {
 	case k < 83:
 		c.notes = 12
 	}
+	if c.odd == contactOddNullLists {
+		c.tags, c.notes = nil, 0
+	}
 	c.attributes = s.attributesOf(&r, c.odd == contactOddAttributes)
 	if r.permille(700) {
 		c.place = pick(&r, s.voc.places)

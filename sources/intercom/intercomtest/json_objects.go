@@ -73,11 +73,14 @@ func (e *encoder) contact(c *contact, v *view) {
 	if c.odd == contactOddNullLists {
 		e.null("tags")
 		e.null("notes")
-		e.null("companies")
 	} else {
 		e.refs("tags", "tag", c.id, "tags", idsOf(c.tags, tagID))
 		e.refs("notes", "note", c.id, "notes", idsOf(make([]int, c.notes), func(int) string { return strconv.Itoa(26_000_000 + c.index) }))
-		e.refs("companies", "company", c.id, "companies", v.companyIDs(c))
+	}
+	if ids := v.companyIDs(c); len(ids) == 0 && c.odd == contactOddNullLists {
+		e.null("companies")
+	} else {
+		e.refs("companies", "company", c.id, "companies", ids)
 	}
 	e.refs("opted_out_subscription_types", "subscription", c.id, "subscriptions", nil)
 	e.refs("opted_in_subscription_types", "subscription", c.id, "subscriptions", nil)
