@@ -66,6 +66,7 @@ func (a *analysis) read(c *Conversation) {
 
 // measure counts the cues and the words that carry content.
 func (s *sentence) measure(text string) {
+	wide := 0
 	for i := 0; i < len(s.tokens); {
 		class, n := matchCue(s.tokens[i:])
 		if n > 0 {
@@ -73,7 +74,8 @@ func (s *sentence) measure(text string) {
 				s.cues[class]++
 			}
 			if class.empty() {
-				s.polite = s.polite || i == 0
+				// Chinese, Japanese and Korean put the set phrase last.
+				s.polite = s.polite || i == 0 || i+n == len(s.tokens) && s.tokens[i].wide
 				i += n
 				continue
 			}
@@ -83,12 +85,16 @@ func (s *sentence) measure(text string) {
 			if t.digits && telling(text[t.start:t.end]) {
 				s.digits++
 			}
-			if !cues.stop[t.hash] {
+			switch {
+			case t.wide:
+				wide++
+			case !cues.stop[t.hash]:
 				s.content++
 			}
 		}
 		i += max(n, 1)
 	}
+	s.content += (wide + 2) / 3 // a word has two or three such characters
 	tail := text[s.tokens[len(s.tokens)-1].end:s.span.End]
 	s.question = strings.ContainsAny(tail, "?？؟") || strings.HasSuffix(tail, ";") && s.greek(text)
 }
@@ -120,7 +126,7 @@ func (s *sentence) substantive() bool {
 	if s.polite && s.cues[cueAct]+s.cues[cueFault]+s.cues[cueDenied] == 0 {
 		return s.content >= 4
 	}
-	return s.content >= 2
+	return s.content >= 2 || s.content == 1 && s.cues[cueFault]+s.cues[cueDenied] > 0
 }
 
 // widthCut returns how much of a sentence is quoted: all of it, or its first clauses.

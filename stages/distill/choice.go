@@ -43,17 +43,21 @@ func (a *analysis) pick() (summary []*sentence, problem *sentence) {
 			if s.opening {
 				s.weight += openingBonus
 			}
-			customer = appendBest(customer, s)
+			if s.opening || s.content >= 3 { // behind that, short ones are answers to questions
+				customer = appendBest(customer, s)
+			}
 			if w := s.weight + (customerPlace-problemPlace)*place - shortPenalty*b2i(s.content < 4); problem == nil || w > most {
 				problem, most = s, w
 			}
 			place++
 		}
 	}
-	for i := 0; i < len(a.sentences) && problem == nil; i++ {
+	for i := 0; i < len(a.sentences) && len(customer) == 0; i++ {
 		if s := &a.sentences[i]; !s.agent && s.content > 0 { // better than nothing
-			problem = s
 			customer = append(customer, s)
+			if problem == nil {
+				problem = s
+			}
 		}
 	}
 	place = 0

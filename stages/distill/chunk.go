@@ -162,8 +162,9 @@ func (k *chunker) sentence(i int, t *Turn, s string, whole bool) {
 		if k.runes < parentFull && runes > parentAim-parentFull {
 			n := cutAt(s, parentAim-k.runes)
 			k.piece(s[:n])
-			s = strings.TrimLeftFunc(s[n:], unicode.IsSpace)
-			runes = utf8.RuneCountInString(s)
+			rest := strings.TrimLeftFunc(s[n:], unicode.IsSpace)
+			runes -= utf8.RuneCountInString(s[:len(s)-len(rest)])
+			s = rest
 			if s == "" {
 				return
 			}

@@ -19,7 +19,7 @@ var (
 	originalMarks = []string{
 		"original message", "original appointment", "ursprüngliche nachricht", "originalnachricht", "message d'origine", "message original", "mensaje original",
 		"mensagem original", "messaggio originale", "oorspronkelijk bericht", "ursprungligt meddelande", "originalmeddelande",
-		"oprindelig meddelelse", "opprinnelig melding", "alkuperäinen viesti", "исходное сообщение", "wiadomość oryginalna",
+		"oprindelig meddelelse", "oprindelig besked", "opprinnelig melding", "alkuperäinen viesti", "исходное сообщение", "wiadomość oryginalna",
 		"reply above this line", "reply above",
 	}
 	forwardMarks = []string{
@@ -68,18 +68,11 @@ func appendClean(dst []Span, text string, opening bool) []Span {
 	lines = lines[:cut.from]
 	end := cutSignature(text, lines)
 	dst = joinLines(dst, text, lines[:end], cut.forwarded)
-	if hasContent(text, dst[mark:]) {
+	if len(dst) > mark {
 		return dst
 	}
-	dst = dst[:mark]
-	if end < len(lines) {
-		dst = joinLines(dst, text, lines, cut.forwarded)
-	}
-	if !hasContent(text, dst[mark:]) {
-		dst = dst[:mark]
-		if opening {
-			dst = appendTrimmed(dst, text, skipSpace(text, 0, len(text)), len(text))
-		}
+	if dst = joinLines(dst, text, lines, cut.forwarded); len(dst) == mark && opening {
+		dst = appendTrimmed(dst, text, skipSpace(text, 0, len(text)), len(text))
 	}
 	return dst
 }
@@ -239,26 +232,45 @@ func replyHeader(text string, lines []Span, i int) int {
 			return 0
 		}
 		for k := 0; k < len(s); k++ {
-			if s[k] >= '0' && s[k] <= '9' {
+			if isDigit(s[k]) {
 				digits++
 			}
 		}
-		if !strings.HasSuffix(s, ":") && !strings.HasSuffix(s, "：") {
+		colon := strings.HasSuffix(s, ":") || strings.HasSuffix(s, "：")
+		if !colon && endsClause(s) {
+			return 0 // the end of what was said before
+		}
+		if !colon && digits < 7 {
 			continue
 		}
 		low := strings.ToLower(text[lines[i].Start:lines[i+n-1].End])
-		clock := strings.IndexByte(low, ':') < len(low)-1 && strings.Contains(low, "@") && strings.Contains(low, "<")
-		for _, w := range wroteWords {
-			if at := strings.LastIndex(low, w); at >= 0 && digits >= 3 && bounded(low, at, at+len(w)) {
+		address := strings.Contains(low, "@")
+		switch {
+		case !colon: // "On Wed, 14 Nov 2018 08:14 Ann <ann@example.com> wrote"
+			if address && endsWith(low, wroteWords) {
 				return n
 			}
-		}
-		if clock && digits >= 7 { // "Wed, 30 Apr 2025 15:19, Ann <ann@example.com>:"
+			continue
+		case address && strings.Contains(low, "<") && digits >= 8: // "30.09.2017, 18.30, Ann <ann@example.com>:"
 			return n
+		}
+		least := 3
+		if address && strings.HasPrefix(low, "on ") {
+			least = 1
+		}
+		for _, w := range wroteWords {
+			if at := strings.LastIndex(low, w); at >= 0 && digits >= least && bounded(low, at, at+len(w)) {
+				return n
+			}
 		}
 		return 0
 	}
 	return 0
+}
+
+func endsWith(s string, list []string) bool {
+	s = strings.TrimSpace(s)
+	return slices.ContainsFunc(list, func(e string) bool { return strings.HasSuffix(s, e) })
 }
 
 func bounded(s string, from, to int) bool {
@@ -280,6 +292,10 @@ func cutSignature(text string, lines []Span) int {
 		switch {
 		case s == "--" || s == "—" || s == "__":
 			if full <= 12 {
+				end = i
+			}
+		case len(s) >= 2 && full <= 8 && strings.Trim(s, "-—–_=* ") == "":
+			if full > 0 && shortLines(text, lines[i+1:end], 60) {
 				end = i
 			}
 		case full <= 6 && len(s) <= 90 && hasPrefixAny(strings.ToLower(strings.TrimLeft(s, "-—_ ")), deviceLines) && !endsClause(s):
@@ -313,15 +329,6 @@ func shortLines(text string, lines []Span, width int) bool {
 
 func endsClause(s string) bool {
 	return strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, ":")
-}
-
-func hasContent(text string, spans []Span) bool {
-	for _, s := range spans {
-		if substantial(text[s.Start:s.End]) {
-			return true
-		}
-	}
-	return false
 }
 
 // substantial reports whether a text has anything to read: a letter, a digit or a symbol.

@@ -93,6 +93,7 @@ type token struct {
 	hash       uint64
 	start, end int32
 	digits     bool // has a digit
+	wide       bool // is one character of a script without spaces
 }
 
 const (
@@ -145,7 +146,7 @@ func appendTokens(dst []token, text string, from, to int) []token {
 				continue
 			}
 		}
-		t := token{hash: hashRune(hashOffset, r), start: int32(i)}
+		t := token{hash: hashRune(hashOffset, r), start: int32(i), wide: kind == 2}
 		t.digits = r >= '0' && r <= '9'
 		i += n
 		for kind == 1 && i < to {

@@ -44,13 +44,13 @@ func (a *analysis) whyOpen() string {
 	case a.c.Turns[len(a.c.Turns)-1].Speaker == record.SpeakerUser:
 		return "customer wrote last"
 	}
-	return "no sign of a solution"
+	return "no sign that it is solved"
 }
 
 func (a *analysis) ratedLow() bool { return a.c.Rating == 1 || a.c.Rating == 2 }
 
 // solution is taken from the last agent turn before the one given that does or explains something: its
-// best sentence, with the one before it where that does so too. Where no turn does, it is the last
+// best sentence, with the one behind or before it where that does so too. Where no turn does, it is the last
 // substantive sentence of an agent, and not strong; nil if there is none.
 func (a *analysis) solution(before int) (picks []*sentence, strong bool) {
 	var fallback *sentence
@@ -72,12 +72,13 @@ func (a *analysis) solution(before int) (picks []*sentence, strong bool) {
 				best = i
 			}
 		}
-		if best > start {
-			if s := &a.sentences[best-1]; s.substantive() && s.acts() {
-				return []*sentence{s, &a.sentences[best]}, true
-			}
-		}
-		if best >= 0 {
+		switch {
+		case best < 0:
+		case best+1 < end && a.sentences[best+1].acts():
+			return []*sentence{&a.sentences[best], &a.sentences[best+1]}, true
+		case best > start && a.sentences[best-1].acts():
+			return []*sentence{&a.sentences[best-1], &a.sentences[best]}, true
+		default:
 			return []*sentence{&a.sentences[best]}, true
 		}
 		end = start
@@ -91,7 +92,7 @@ func (a *analysis) solution(before int) (picks []*sentence, strong bool) {
 // acts reports whether an agent's sentence does or explains something, rather than to ask, offer or
 // put off.
 func (s *sentence) acts() bool {
-	return s.cues[cueAct] > 0 && !s.question && s.cues[cueContact] == 0 && s.cues[cueOffer] == 0
+	return s.substantive() && s.cues[cueAct] > 0 && !s.question && s.cues[cueContact] == 0 && s.cues[cueOffer] == 0
 }
 
 // evidence says why the conversation counts as solved: it is closed, rated 4 or 5, or the customer

@@ -238,25 +238,37 @@ func header(c *Conversation, t *record.TranscriptRow) string {
 	return b.String()
 }
 
-// title is the subject, or else the first words that the customer (or, failing that, anybody) says.
+// title is the subject, or else the first words that say something, the customer's if there are any.
 func title(c *Conversation) string {
 	if s := oneLine(c.Subject, titleWidth); s != "" {
 		return s
 	}
-	for _, speaker := range [...]string{record.SpeakerUser, ""} {
+	best := ""
+	for _, speaker := range [...]string{record.SpeakerUser, record.SpeakerAgent} {
 		for i := range c.Turns {
 			t := &c.Turns[i]
-			if speaker != "" && t.Speaker != speaker {
+			if t.Speaker != speaker {
 				continue
 			}
-			for _, s := range t.Sentences {
-				if text := t.Text[s.Start:s.End]; substantial(text) {
-					return oneLine(text, titleWidth)
+			for _, span := range t.Sentences {
+				s := sentence{span: trimNoise(t.Text, span, speaker == record.SpeakerAgent, true)}
+				s.span.End = s.span.Start + widthCut(t.Text[s.span.Start:s.span.End])
+				text := t.Text[s.span.Start:s.span.End]
+				if s.tokens = appendTokens(nil, t.Text, s.span.Start, s.span.End); len(s.tokens) > 0 {
+					if s.measure(t.Text); s.substantive() {
+						return oneLine(text, titleWidth)
+					}
+				}
+				if best == "" && substantial(text) {
+					best = text
 				}
 			}
 		}
+		if best != "" {
+			break
+		}
 	}
-	return ""
+	return oneLine(best, titleWidth)
 }
 
 // oneLine makes a text one line of at most width characters, cut between words where there are any.

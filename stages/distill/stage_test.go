@@ -374,7 +374,7 @@ func TestSameConversationsGiveTheSameRowsFromAnyGoroutine(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 20 {
+			for range 3 {
 				got, err := s.Process(context.Background(), make2())
 				if err != nil {
 					t.Error(err)
