@@ -96,3 +96,52 @@ func ExampleForEach() {
 	fmt.Println(lengths, err)
 	// Output: [1 2 3] <nil>
 }
+
+// A soft stop reads no more, commits what was read, and says so.
+func ExamplePipeline_Run() {
+	read, stop := context.WithCancel(context.Background())
+	once := pipeline.StageFunc("once", func(_ context.Context, in []string) (pipeline.Result[string], error) {
+		stop() // as a signal handler would
+		return pipeline.Result[string]{Items: in}, nil
+	})
+
+	p := pipeline.New(pipeline.Options{Buffer: -1})
+	flow := pipeline.From(p, slow{words{"a", "b", "c", "d", "e", "f"}}, nil)
+	pipeline.Into(pipeline.Via(flow, once, 1), screen{})
+	fmt.Println(p.Run(context.Background(), read))
+	// Output:
+	// batch 0: a b, 0 rejected
+	// stopped before the end of the source
+}
+
+// slow is words with a rate limit that lets one page pass and then makes the reader wait for long.
+type slow struct{ words }
+
+func (s slow) Pages(ctx context.Context, from pipeline.Cursor) iter.Seq2[pipeline.Page[string], error] {
+	return func(yield func(pipeline.Page[string], error) bool) {
+		for page, err := range s.words.Pages(ctx, from) {
+			if !yield(page, err) {
+				return
+			}
+			<-ctx.Done()
+		}
+	}
+}
+
+// The counters of a run, for a progress display.
+func ExamplePipeline_Stats() {
+	p := pipeline.New(pipeline.Options{})
+	pipeline.Into(pipeline.From(p, words{"a", "b", "c"}, nil), screen{})
+	ctx := context.Background()
+	if err := p.Run(ctx, ctx); err != nil {
+		fmt.Println(err)
+	}
+	for _, s := range p.Stats() {
+		fmt.Printf("%s %s: %d batches, %d in, %d out\n", s.Role, s.Name, s.Batches, s.ItemsIn, s.ItemsOut)
+	}
+	// Output:
+	// batch 0: a b, 0 rejected
+	// batch 1: c, 0 rejected
+	// source words: 2 batches, 0 in, 3 out
+	// sink screen: 2 batches, 3 in, 3 out
+}

@@ -10,7 +10,7 @@ import (
 type Cursor []byte
 
 // Page is what a source yields: items in source order and the position just behind them. A page may
-// be empty and still move the cursor.
+// be empty and still move the cursor. Its slices belong to the engine from then on.
 type Page[T any] struct {
 	Items   []T
 	Cursor  Cursor
@@ -81,8 +81,8 @@ type Source[T any] interface {
 	Pages(ctx context.Context, from Cursor) iter.Seq2[Page[T], error]
 }
 
-// Stage turns the items of one batch into others. Process is called by several goroutines at once
-// and must not keep or share mutable state between calls without its own locking. A returned error
+// Stage turns the items of one batch into others. Process is called by several goroutines at once,
+// never with an empty slice, owns the slice it is given, and must not keep or share mutable state between calls without its own locking. A returned error
 // is fatal for the run; an object that is bad on its own goes to Result.Rejects instead.
 type Stage[In, Out any] interface {
 	Name() string
