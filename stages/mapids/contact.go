@@ -189,6 +189,9 @@ func nameList(list []record.Named) json.RawMessage {
 	return textList(slices.Compact(names))
 }
 
+// hostNames are names that a DNS would take.
+var hostNames = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.VerifyDNSLength(true))
+
 // domain is the host of a website without www., in lower case and ASCII (IDNA); "" if the text is no
 // address of a host in the public name space.
 func domain(website string) string {
@@ -207,13 +210,13 @@ func domain(website string) string {
 	if host == "" {
 		return ""
 	}
-	host, err = idna.Lookup.ToASCII(host)
+	host, err = hostNames.ToASCII(host)
 	if err != nil {
 		return ""
 	}
 	host = strings.TrimPrefix(host, "www.")
 	last := strings.LastIndexByte(host, '.')
-	if last <= 0 || last == len(host)-1 || len(host) > 253 {
+	if last <= 0 || last == len(host)-1 {
 		return ""
 	}
 	if _, err := netip.ParseAddr(host); err == nil || strings.Trim(host[last+1:], "0123456789") == "" {

@@ -70,7 +70,9 @@ func (m *mapper) ticketMeta(in *record.Ticket) map[string]json.RawMessage {
 	put.refs("contacts", in.Contacts)
 	put.time("snoozed_until", in.SnoozedUntil)
 	put.linked("linked_objects", in.Linked)
-	meta["open"] = boolJSON(in.Open)
+	if in.Open {
+		meta["open"] = boolJSON(true)
+	}
 	if in.Shared {
 		meta["shared"] = boolJSON(true)
 	}
