@@ -55,6 +55,7 @@ func TestCanonicalJSONRefusesWhatJsonbCannotHold(t *testing.T) {
 		{"a number beyond numeric's range", "1e16001", ErrJSONNumber},
 		{"a number too close to zero for numeric", "1e-16001", ErrJSONNumber},
 		{"more digits behind the point than numeric has", "1." + strings.Repeat("1", 16_001), ErrJSONNumber},
+		{"many digits far behind the point", "1." + strings.Repeat("9", 15_999) + "e-9000", ErrJSONNumber},
 		{"an exponent that no integer holds", "-1e99999999999999999999", ErrJSONNumber},
 		{"a document nested too deep", deep(MaxJSONDepth + 2), ErrJSONDepth},
 		{"a document nested deeper than a decoder goes", deep(20_000), nil},
