@@ -48,6 +48,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ErrWriter:       stderr,
 		// The default handler calls os.Exit, which leaves nothing to test.
 		ExitErrHandler: func(*cli.Context, error) {},
+		// One line that names the mistake, rather than a page of flags.
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 		Action:         run,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDRESS` to listen on; port 0 takes a free one"},

@@ -166,6 +166,7 @@ func (c *call) need(s Scope) bool {
 	if c.can(s) {
 		return true
 	}
+	c.hit(FaultScopeLost)
 	c.fail(c.w.opts.ScopeStatus, c.w.opts.ScopeCode, "Token is not authorized for this resource")
 	return false
 }

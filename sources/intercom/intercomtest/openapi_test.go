@@ -180,7 +180,7 @@ func unknown(s *openapi3.Schema, v any, at []string) []string {
 func TestRepliesFollowTheAPIDescription(t *testing.T) {
 	doc := loadDescription(t)
 	for _, odd := range []int{-1, 300} {
-		s := Start(t, Options{Seed: 11, Conversations: 240, Companies: 60, Tickets: 80, Oddities: odd, Scopes: ScopeRead | ScopeWriteCompanies})
+		s := Start(t, Options{Seed: 11, Conversations: 240, Contacts: 300, Companies: 60, Tickets: 80, Oddities: odd, Scopes: ScopeRead | ScopeWriteCompanies})
 		checkReplies(t, doc, s, odd > 0)
 	}
 }
