@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -83,11 +84,11 @@ func (t targets) all() []*target {
 	return []*target{t.endUsers, t.companies, t.transcripts, t.tickets, t.knowledge, t.idMap}
 }
 
-// sessionSQL prepares a connection for the loader. Everything that a batch asks is a keyed lookup of as many keys as it has objects;
-// a plan that was made while a table was empty must not read it whole when it has grown, and plans are kept for as long as the connection.
+// sessionSQL prepares a connection for the loader. Everything that a batch asks is a keyed lookup of as many keys as it has objects, so
+// what reads tables whole is switched off; see also session.replan.
 func (t targets) sessionSQL(asyncCommit bool) string {
 	var b strings.Builder
-	b.WriteString("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET client_min_messages = warning; ")
+	b.WriteString("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off; SET jit = off; SET client_min_messages = warning; ")
 	if asyncCommit {
 		b.WriteString("SET synchronous_commit = off; ")
 	}
@@ -150,4 +151,27 @@ var binaryFormats = []int16{1, 1, 1, 1, 1, 1, 1, 1}
 type session struct {
 	conn     *pgx.Conn
 	prepared map[string]bool
+
+	rows    int64     // written since the plans were made
+	next    int64     // so many rows make new plans
+	planned time.Time // by the sink's clock
+}
+
+// replanAfter is how long plans are kept, for tables that others fill.
+const replanAfter = 30 * time.Second
+
+// replan forgets the plans of all statements whenever the sink has written as much as before, and from time to time. While a table
+// is empty the planner finds one index of the organisation as good as another, and keeps to that choice until the table is
+// analysed, which in a backfill may be much later.
+func (s *session) replan(ctx context.Context, written int64, now time.Time) error {
+	s.rows += written
+	if s.rows < s.next && now.Sub(s.planned) < replanAfter {
+		return nil
+	}
+	s.planned = now
+	if s.rows >= s.next {
+		s.next = 2 * max(s.rows, 100)
+	}
+	_, err := s.conn.PgConn().Exec(ctx, "DISCARD PLANS").ReadAll()
+	return err
 }

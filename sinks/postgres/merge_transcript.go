@@ -376,6 +376,6 @@ var (
 )
 
 func goneSQL(kind string) string {
-	return `SELECT k.i, t.gone_at, t.fetched_at FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
-		JOIN ingest.tombstones t ON t.org_id = $1 AND t.kind = '` + kind + `' AND t.source_id = k.id`
+	return `SELECT k.i, t.* FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
+		SELECT t.gone_at, t.fetched_at FROM ingest.tombstones t WHERE t.org_id = $1 AND t.kind = '` + kind + `' AND t.source_id = k.id OFFSET 0) t`
 }

@@ -17,22 +17,33 @@ type stored struct {
 	gone      bool // marked deleted
 }
 
+// The subqueries with OFFSET 0 are a fence: whatever the planner believes of a table that it has no figures for, the keys come first
+// and each is looked up by index. Left free, it reads all rows of the organisation as long as it takes the table for empty.
 var (
-	probeTranscripts = statement{"haloingest_probe_transcripts", `SELECT k.i, t.content_hash, t.source_updated_at, t.updated_at, t.deleted_at, t.knowledge_hash
-		FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id`}
-	probeTickets = statement{"haloingest_probe_tickets", `SELECT k.i, t.content_hash, t.source_updated_at, t.updated_at, t.deleted_at, NULL::bytea
-		FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) JOIN public.tickets t ON t.org_id = $1 AND t.id = k.id`}
-	probeExists = statement{"haloingest_probe_exists", `SELECT k.i FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i)
-		JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id`}
-	probeContacts = statement{"haloingest_probe_contacts", `SELECT k.i, e.id, e.company_id FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
-		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'contact' AND m.source_id = k.id JOIN public.end_users e ON e.org_id = $1 AND e.id = m.row_id`}
-	probeContactHashes = statement{"haloingest_probe_contact_hashes", `SELECT k.i, m.content_hash FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
-		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'contact' AND m.source_id = k.id JOIN public.end_users e ON e.org_id = $1 AND e.id = m.row_id`}
-	probeCompanyHashes = statement{"haloingest_probe_company_hashes", `SELECT k.i, m.content_hash FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
-		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'company' AND m.source_id = k.id JOIN public.companies e ON e.org_id = $1 AND e.id = m.row_id`}
-	probeCompanies = statement{"haloingest_probe_companies", `SELECT k.i, e.id, NULL::uuid FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i)
-		JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = 'company' AND m.source_id = k.id JOIN public.companies e ON e.org_id = $1 AND e.id = m.row_id`}
+	probeTranscripts = statement{"haloingest_probe_transcripts", probeSQL("transcripts", "t.knowledge_hash")}
+	probeTickets     = statement{"haloingest_probe_tickets", probeSQL("tickets", "NULL::bytea")}
+	probeExists      = statement{"haloingest_probe_exists", `SELECT k.i FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i)
+		CROSS JOIN LATERAL (SELECT FROM public.transcripts t WHERE t.org_id = $1 AND t.id = k.id OFFSET 0) t`}
+	probeContacts      = statement{"haloingest_probe_contacts", boundSQL("contact", "end_users", "e.id, e.company_id")}
+	probeCompanies     = statement{"haloingest_probe_companies", boundSQL("company", "companies", "e.id, NULL::uuid")}
+	probeContactHashes = statement{"haloingest_probe_contact_hashes", boundSQL("contact", "end_users", "m.content_hash, NULL::uuid")}
+	probeCompanyHashes = statement{"haloingest_probe_company_hashes", boundSQL("company", "companies", "m.content_hash, NULL::uuid")}
 )
+
+// probeSQL looks up rows by id.
+func probeSQL(table, knowledge string) string {
+	return `SELECT k.i, t.* FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
+		SELECT t.content_hash, t.source_updated_at, t.updated_at, t.deleted_at, ` + knowledge + `
+		FROM public.` + table + ` t WHERE t.org_id = $1 AND t.id = k.id OFFSET 0) t`
+}
+
+// boundSQL looks up the rows that Intercom ids are bound to.
+func boundSQL(kind, table, columns string) string {
+	return `SELECT k.i, m.* FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
+		SELECT ` + columns + ` FROM (SELECT m.row_id, m.content_hash FROM ingest.id_map m
+			WHERE m.org_id = $1 AND m.kind = '` + kind + `' AND m.source_id = k.id OFFSET 0) m
+		CROSS JOIN LATERAL (SELECT * FROM public.` + table + ` e WHERE e.org_id = $1 AND e.id = m.row_id OFFSET 0) e) m`
+}
 
 // probe asks for the rows of the items by their keys. found has one entry per item and is valid until the next probe.
 func (l *loader) probe(ctx context.Context, s statement, items []*item) ([]stored, error) {

@@ -227,7 +227,10 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	return s.fault("committed")
+	if err := s.fault("committed"); err != nil {
+		return err
+	}
+	return s.session.replan(ctx, int64(len(items))+l.counts["load/knowledge/inserted"], s.options.Now())
 }
 
 // connect makes the connection if there is none that works.
@@ -242,7 +245,7 @@ func (s *Sink) connect(ctx context.Context) error {
 	if _, err := conn.PgConn().Exec(ctx, s.targets.sessionSQL(s.options.AsyncCommit)).ReadAll(); err != nil {
 		return errors.Join(err, hangUp(ctx, conn))
 	}
-	s.session = &session{conn: conn, prepared: make(map[string]bool)}
+	s.session = &session{conn: conn, prepared: make(map[string]bool), planned: s.options.Now()}
 	return nil
 }
 
