@@ -56,6 +56,7 @@ func apiFlags() []cli.Flag {
 		&cli.StringFlag{Name: "intercom-version", Usage: "`VERSION` of Intercom's API to ask for", Value: config.DefaultIntercomVersion, Category: categoryAPI},
 		&cli.IntFlag{Name: "max-requests-per-minute", Usage: "use at most `N` API requests a minute, below what Intercom allows (0: what it allows)", Category: categoryAPI},
 		&cli.IntFlag{Name: "concurrency", Usage: "have at most `N` API requests under way", Value: config.DefaultConcurrency, Category: categoryAPI},
+		&cli.DurationFlag{Name: "scroll-wait", Usage: "`SPAN` after which a company scroll that another program holds is tried again", Value: config.DefaultScrollWait, Category: categoryAPI},
 	}
 }
 
@@ -86,6 +87,7 @@ func (a *app) config(c *cli.Context) (config.Config, error) {
 		IntercomVersion:      c.String("intercom-version"),
 		MaxRequestsPerMinute: c.Int("max-requests-per-minute"),
 		Concurrency:          c.Int("concurrency"),
+		ScrollWait:           c.Duration("scroll-wait"),
 		LogLevel:             c.String("log-level"),
 		LogFormat:            c.String("log-format"),
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -15,8 +16,6 @@ import (
 	"haloingest/pipeline"
 	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom"
-
-	"log/slog"
 )
 
 // newClient makes the API client of a workspace. The token passes from the store to the client and
@@ -27,6 +26,7 @@ func newClient(cfg config.Config, region string, token secret.Text, log *slog.Lo
 		Version:           cfg.IntercomVersion,
 		RequestsPerMinute: cfg.MaxRequestsPerMinute,
 		MaxInFlight:       cfg.Concurrency,
+		ScrollWait:        cfg.ScrollWait,
 		Log:               log,
 	})
 	if err != nil {

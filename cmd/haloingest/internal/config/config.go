@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"time"
 
 	"haloingest/cmd/haloingest/internal/secret"
 )
@@ -15,6 +16,8 @@ const (
 	DefaultDataDir         = ".haloingest"
 	DefaultIntercomVersion = "2.16"
 	DefaultConcurrency     = 32
+	// DefaultScrollWait is just over the minute after which Intercom gives up an unused scroll.
+	DefaultScrollWait = 61 * time.Second
 )
 
 const maxConcurrency = 256
@@ -28,6 +31,7 @@ type Config struct {
 	IntercomVersion      string
 	MaxRequestsPerMinute int // 0: as much as Intercom allows
 	Concurrency          int // API requests under way at once; 0 where a command makes none
+	ScrollWait           time.Duration // until a company scroll in use is tried again; 0 where a command makes none
 	LogLevel             string
 	LogFormat            string
 }
@@ -53,6 +57,9 @@ func (c Config) Validate() error {
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
 		return fmt.Errorf("--concurrency %d: want 1 to %d", c.Concurrency, maxConcurrency)
+	}
+	if c.ScrollWait < 0 {
+		return fmt.Errorf("--scroll-wait %s: want 0 or more", c.ScrollWait)
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); c.LogLevel != "" && err != nil {

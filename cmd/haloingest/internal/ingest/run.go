@@ -256,16 +256,17 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 		return nil, nil, err
 	}
 	sink := r.run.Sink(s.name, postgres.SinkOptions{})
-	cores := runtime.GOMAXPROCS(0)
-	p := pipeline.New(pipeline.Options{Buffer: 1})
+	// Each stage is a goroutine of its own already; more workers, and room between the stages, would
+	// only hold more batches in memory. Distilling is the one that costs.
+	p := pipeline.New(pipeline.Options{Buffer: -1})
 	objects := pipeline.From(p, source, at.Cursor)
 	if s.details != nil {
 		objects = pipeline.Via(objects, s.details, 2)
 	}
-	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), cores)
-	changes := pipeline.Via(items, mapping, cores)
+	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), 1)
+	changes := pipeline.Via(items, mapping, 1)
 	changes = pipeline.Via(changes, dedupe.New(), 1)
-	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org}), cores)
+	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
 	changes = pipeline.Rebatch(changes, commitLimits, changeSize)
 	pipeline.Into(changes, sink)
 	return p, sink, nil

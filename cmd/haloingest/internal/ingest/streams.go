@@ -63,7 +63,12 @@ func (r *Run) mainStream(kind record.Kind) stream {
 	options := intercom.StreamOptions{Since: r.request.Since, Sample: r.request.Sample, PageSize: pageSize}
 	details := intercom.NewDetails(client, intercom.DetailOptions{Concurrency: r.runner.Concurrency})
 	s := stream{name: kind.Stream(), kind: kind, track: r.run.Spec.Track, details: details}
-	s.open = func(context.Context) (pipeline.Source[record.Object], error) {
+	s.open = func(ctx context.Context) (pipeline.Source[record.Object], error) {
+		now, err := client.ServerTime(ctx)
+		if err != nil {
+			return nil, err
+		}
+		options.Until = now.Add(slack)
 		switch kind {
 		case record.KindCompany:
 			return intercom.NewCompanies(client, intercom.CompanyOptions{Sample: r.request.Sample}), nil
@@ -80,6 +85,10 @@ func (r *Run) mainStream(kind record.Kind) stream {
 	}
 	return s
 }
+
+// slack takes in what has changed up to the very second in which a stream begins; Intercom's clock is
+// known to about a second. What changes after a row's page was read is in the next sync's overlap.
+const slack = 3 * time.Second
 
 // pageSize is the most that Intercom gives: a request less for every 150 objects.
 const pageSize = 150
