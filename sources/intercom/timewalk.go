@@ -106,18 +106,16 @@ type timeWalk struct {
 	at timeCursor
 
 	// The open window.
-	known    map[string]bool // ids of the rows that this run has seen of it
-	before   int             // rows that former runs have, before the second at which this one entered it
-	entered  int64           // that second
-	last     int64           // second of the last row, while rows come by time
-	held     []string        // ids of that second
-	upTo     int             // known rows up to it
-	after    string          // Intercom's cursor
-	cursors  map[string]bool // that have been used
-	depth    int             // pages of this listing
-	empty    int             // empty pages in a row
-	ordered  bool            // rows come by time
-	reopened int             // times, without progress
+	known    map[string]int64 // rows that this run has seen of it, with their second
+	before   int              // rows that former runs have seen, before the second at which this one entered it
+	entered  int64            // that second
+	last     int64            // second of the last row of this listing
+	after    string           // Intercom's cursor
+	cursors  map[string]bool  // that have been used
+	depth    int              // pages of this listing
+	empty    int              // empty pages in a row
+	ordered  bool             // rows come by time
+	reopened int              // times, without progress
 
 	list *listWalk
 }
@@ -190,12 +188,11 @@ func (w *timeWalk) open() {
 
 // enter begins to list the open window from From on, in this run for the first time.
 func (w *timeWalk) enter() {
-	w.known = make(map[string]bool)
+	w.known = make(map[string]int64)
 	for _, id := range w.at.Held {
-		w.known[id] = true
+		w.known[id] = w.at.From
 	}
 	w.before, w.entered = w.at.Seen-len(w.at.Held), w.at.From
-	w.last, w.held, w.upTo = w.at.From, slices.Clone(w.at.Held), len(w.at.Held)
 	w.ordered, w.reopened = true, 0
 	w.reopen()
 }
@@ -203,6 +200,7 @@ func (w *timeWalk) enter() {
 // reopen lists the open window from From on, without what Intercom's cursor knew.
 func (w *timeWalk) reopen() {
 	w.after, w.depth, w.empty = "", 0, 0
+	w.last = w.at.From
 	w.cursors = map[string]bool{"": true}
 }
 
@@ -303,32 +301,28 @@ func (w *timeWalk) take(page *pipeline.Page[record.Object], l listing, request s
 	page.Rejects = append(page.Rejects, rejectRows(w.kind, l.bad)...)
 	for _, r := range l.rows {
 		at, id := w.second(r), string(r.ID)
-		if w.known[id] {
-			continue
-		}
 		if at != 0 && at < w.entered && w.entered != w.at.Lo {
 			continue // counted by the run that saw it first
 		}
+		_, known := w.known[id]
 		// A row whose time cannot be read is where Intercom found it.
 		inside := at == 0 || at >= w.at.Lo && at < w.at.Hi
-		if inside && w.o.Sample > 0 && w.at.Sent == w.o.Sample {
+		if inside && !known && w.o.Sample > 0 && w.at.Sent == w.o.Sample {
 			return
 		}
-		w.known[id] = true
-		switch {
-		case at >= w.at.Hi:
-			continue
-		case at > w.last:
-			w.last, w.held = at, append(w.held[:0:0], id)
-		case at == w.last:
-			w.held = append(w.held, id)
-		case inside && at != 0:
-			w.ordered = false
+		if inside && at > w.last {
+			w.last = at
 		}
-		w.upTo++
+		if known {
+			continue
+		}
+		w.known[id] = at
 		if inside {
 			page.Items = append(page.Items, w.client.object(w.kind, r, l.at, request))
 			w.at.Sent++
+			if at != 0 && at < w.last {
+				w.ordered = false
+			}
 		}
 	}
 }
@@ -342,7 +336,7 @@ func (w *timeWalk) move(page *pipeline.Page[record.Object], l listing, k call) e
 		return nil
 	}
 	progress := false
-	if w.ordered && w.at.Relist == 0 {
+	if w.ordered {
 		progress = w.advance()
 	}
 	if progress {
@@ -373,13 +367,21 @@ func (w *timeWalk) move(page *pipeline.Page[record.Object], l listing, k call) e
 // advance moves From to the second of the last row.
 func (w *timeWalk) advance() bool {
 	moved := w.last > w.at.From
-	w.at.From, w.at.Held = w.last, w.held
-	w.at.Seen = w.before + w.upTo
-	if len(w.held) > maxHeld {
-		// Too many to be kept: a resumed run reads this second again.
-		w.at.Held = nil
-		w.at.Seen -= len(w.held)
+	w.at.From, w.at.Held, w.at.Seen = w.last, nil, w.before
+	for id, at := range w.known {
+		if at <= w.last {
+			w.at.Seen++
+		}
+		if at == w.last {
+			w.at.Held = append(w.at.Held, id)
+		}
 	}
+	if len(w.at.Held) > maxHeld {
+		// Too many to be kept: a resumed run reads this second again.
+		w.at.Seen -= len(w.at.Held)
+		w.at.Held = nil
+	}
+	slices.Sort(w.at.Held)
 	return moved
 }
 

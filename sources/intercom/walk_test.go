@@ -3,6 +3,7 @@ package intercom_test
 import (
 	"context"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -165,4 +166,18 @@ func TestEveryObjectIsWalkedOnce(t *testing.T) {
 	if v := s.Stats().Violations; len(v) > 0 {
 		t.Errorf("writing requests: %v", v)
 	}
+}
+
+// list names the files in a folder.
+func list(tb testing.TB, dir string) []string {
+	tb.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
