@@ -29,8 +29,8 @@ type Config struct {
 	MasterKey            secret.MasterKey
 	IntercomURL          string // empty: the region's host
 	IntercomVersion      string
-	MaxRequestsPerMinute int // 0: as much as Intercom allows
-	Concurrency          int // API requests under way at once; 0 where a command makes none
+	MaxRequestsPerMinute int           // 0: as much as Intercom allows
+	Concurrency          int           // API requests under way at once; 0 where a command makes none
 	ScrollWait           time.Duration // until a company scroll in use is tried again; 0 where a command makes none
 	LogLevel             string
 	LogFormat            string
