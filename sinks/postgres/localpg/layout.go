@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -125,11 +125,8 @@ func (l layout) choosePort() (int, error) {
 			return port, nil
 		}
 	}
-	h := fnv.New32a()
-	fmt.Fprint(h, l.dir, os.Getpid())
-	const n = lastPort - firstPort + 1
-	for i := range n {
-		port := firstPort + (int(h.Sum32()%n)+i*7919)%n
+	for range 1000 {
+		port := firstPort + mathrand.IntN(lastPort-firstPort+1)
 		if !free(port) {
 			continue
 		}
@@ -138,7 +135,7 @@ func (l layout) choosePort() (int, error) {
 		}
 		return port, nil
 	}
-	return 0, fmt.Errorf("no free port on 127.0.0.1 between %d and %d for the private PostgreSQL", firstPort, lastPort)
+	return 0, fmt.Errorf("found no free port on 127.0.0.1 between %d and %d for the private PostgreSQL", firstPort, lastPort)
 }
 
 func free(port int) bool {

@@ -46,14 +46,17 @@ func readPostmaster(cluster string) (pm postmaster, ok bool, err error) {
 	return pm, true, nil
 }
 
-// alive says whether the process runs. A child of this process that has ended is reaped on the way, as it would look alive until
-// then.
+// alive says whether the process runs. One that has ended but has not been reaped does not: a child of this process is reaped on
+// the way, and one of a parent that does not care (some programs that are process 1 of a container) is seen by its state.
 func alive(pid int) bool {
 	if pid <= 0 {
 		return false
 	}
 	if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err == nil && got == pid {
 		return false
+	}
+	if stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat")); err == nil {
+		return !bytes.Contains(stat, []byte(") Z "))
 	}
 	err := syscall.Kill(pid, 0)
 	return err == nil || errors.Is(err, syscall.EPERM)
@@ -68,7 +71,7 @@ func serves(ctx context.Context, pid int, cluster string) bool {
 	proc := filepath.Join("/proc", strconv.Itoa(pid))
 	if args, err := os.ReadFile(filepath.Join(proc, "cmdline")); err == nil {
 		if !bytes.Contains(args, []byte("postgres")) {
-			return false // a zombie has no arguments at all
+			return false
 		}
 		there, err1 := os.Stat(filepath.Join(proc, "cwd"))
 		here, err2 := os.Stat(cluster)
@@ -78,7 +81,8 @@ func serves(ctx context.Context, pid int, cluster string) bool {
 	return err != nil || bytes.Contains(out, []byte("postgres")) && bytes.Contains(out, []byte(cluster))
 }
 
-// disown makes the pid file name this process instead of a process that is alive but is not the server, or nothing at all:
+// disown makes the pid file that a server left behind name this process, as it may name one that is something else by now, or one
+// that nobody reaps, or nothing at all, and PostgreSQL then refuses to start:
 // PostgreSQL takes a pid file that names its parent for a leftover, and still checks by its other lines that no process uses the
 // cluster's shared memory. Removing the file would take away that check.
 func disown(cluster string, as account) error {

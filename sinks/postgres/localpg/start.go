@@ -23,9 +23,9 @@ func (s *Server) attachOrRun(ctx context.Context) error {
 			return fmt.Errorf("read the server's pid file: %w", explain(err, s.layout.dir))
 		}
 		switch {
-		case !ok || pm.pid > 0 && !alive(pm.pid):
+		case !ok:
 			return s.run(ctx)
-		case pm.pid <= 0 || !serves(ctx, pm.pid, cluster):
+		case !serves(ctx, pm.pid, cluster):
 			if err := disown(cluster, s.as); err != nil {
 				return fmt.Errorf("put right the server's pid file: %w", err)
 			}
@@ -74,9 +74,12 @@ func (s *Server) run(ctx context.Context) error {
 		return err
 	}
 	// Between the look and the start the port may have been taken, and what a killed server left running may take its time to end.
-	for p := (poll{}); ; {
+	for p, ports := (poll{}), 0; ; {
 		again, err := s.spawn(ctx, bin, filepath.Join(home, "cluster"), sockets)
-		if !again {
+		if errors.Is(err, errPortTaken) {
+			ports++
+		}
+		if !again || ports == 5 {
 			return err
 		}
 		s.opts.Log.Debug("starting the private PostgreSQL once more", "error", err)
@@ -230,10 +233,17 @@ func (s *Server) spawn(ctx context.Context, bin Binaries, cluster, sockets strin
 	} else if endErr := end(context.WithoutCancel(ctx), s.opts, s.layout, pid); endErr != nil {
 		err = fmt.Errorf("%w, and then: %w", err, endErr)
 	}
-	again = ctx.Err() == nil && (strings.Contains(tail, "could not create any TCP/IP sockets") ||
-		strings.Contains(tail, "pre-existing shared memory block"))
+	again = ctx.Err() == nil && strings.Contains(tail, "pre-existing shared memory block")
+	if strings.Contains(tail, "could not create any TCP/IP sockets") {
+		again, err = ctx.Err() == nil, fmt.Errorf("%w: %w", errPortTaken, err)
+		if err := os.Remove(s.layout.port()); err != nil { // so that another one is chosen
+			return false, err
+		}
+	}
 	return again, fmt.Errorf("%w; its log %s ends: %s", err, s.layout.log(), tail)
 }
+
+var errPortTaken = errors.New("the loopback port is taken")
 
 // ready waits until server process pid takes connections, and fills in s.pm. done is false without an error when the process ended
 // first.
