@@ -93,23 +93,28 @@ func isServerError(err error) bool {
 	return errors.As(err, &server) && server.Code != "57014" // a cancelled query is our own doing when ctx is done
 }
 
-// describe is the driver's message without the ceremony around it, on one line.
+// describe is the message of err with the driver's part of it put briefly, and on one line.
 func describe(err error) string {
+	text := err.Error()
 	var server *pgconn.PgError
-	if errors.As(err, &server) {
-		text := server.Message
-		if server.Detail != "" && !showsValues(server.Code) {
-			text += ": " + server.Detail
-		}
-		return fmt.Sprintf("%s (SQLSTATE %s)", text, server.Code)
-	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
+	switch {
+	case errors.As(err, &server):
+		short := server.Message
+		if server.Detail != "" && !showsValues(server.Code) {
+			short += ": " + server.Detail
+		}
+		short = fmt.Sprintf("%s (SQLSTATE %s)", short, server.Code)
+		if errors.As(err, &connect) {
+			return short
+		}
+		text = strings.ReplaceAll(text, server.Error(), short)
+	case errors.As(err, &connect):
 		c := connect.Config
-		text := strings.Join(strings.Fields(connect.Unwrap().Error()), " ")
-		return fmt.Sprintf("no connection to database %q on %s:%d as %q: %s", c.Database, c.Host, c.Port, c.User, text)
+		short := fmt.Sprintf("no connection to database %q on %s:%d as %q: %s", c.Database, c.Host, c.Port, c.User, connect.Unwrap())
+		text = strings.ReplaceAll(text, connect.Error(), short)
 	}
-	return err.Error()
+	return strings.Join(strings.Fields(text), " ")
 }
 
 // showsValues reports whether the detail of an error quotes a row: personal data has no place in a log.

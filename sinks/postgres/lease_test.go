@@ -69,6 +69,9 @@ func TestASecondHolderIsToldWhoHolds(t *testing.T) {
 	if lease.Lost().Err() == nil {
 		t.Error("a released lease is not lost")
 	}
+	if _, err := first.StartRun(t.Context(), lease, RunSpec{Kind: "sync"}); !errors.Is(err, ErrFenced) {
+		t.Errorf("a run under a lease that nobody holds: %v", err)
+	}
 	next, err := second.Acquire(t.Context(), orgA, "sync")
 	if err != nil {
 		t.Fatal(err)
@@ -370,6 +373,32 @@ func TestAFrozenHolderIsReplacedAndFenced(t *testing.T) {
 				t.Errorf("%d runs are running", n)
 			}
 		})
+	}
+}
+
+// The next holder may have other things to do than to resume what the last one did: that is fenced all the same.
+func TestANewHolderFencesWhatItDoesNotResume(t *testing.T) {
+	url := pgtest.New(t)
+	first, second := quickDB(t, url), quickDB(t, url)
+	first.timing.beat = time.Hour // so it does not notice
+	lease := acquire(t, first, orgA)
+	run := startRun(t, lease, RunSpec{Kind: "backfill"})
+	if _, err := run.Checkpoint(t.Context(), "contacts"); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, second, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	second.timing.patience = time.Minute
+	next := acquire(t, second, orgA)
+	startRun(t, next, RunSpec{Kind: "sync"})
+	if _, err := commitStep(t, run, "contacts", step{Seq: 1}); !errors.Is(err, ErrFenced) {
+		t.Errorf("the first holder's batch: %v", err)
+	}
+	if err := lease.Release(t.Context()); err == nil {
+		t.Error("the first holder was told nothing when it released what it had lost")
+	}
+	if err := startRun(t, next, RunSpec{Kind: "sync"}).Finish(t.Context(), Outcome{State: RunComplete}); err != nil {
+		t.Errorf("the second holder: %v", err)
 	}
 }
 

@@ -209,7 +209,8 @@ func TestARoleWithoutTheRightToCreate(t *testing.T) {
 	u.User = url.UserPassword(role, "pw")
 	limited := openURL(t, u.String())
 	_, err = limited.Migrate(t.Context())
-	if !errors.Is(err, ErrDatabase) || SQLState(err) != "42501" || !strings.Contains(err.Error(), "needs this right") {
+	if !errors.Is(err, ErrDatabase) || SQLState(err) != "42501" || !strings.Contains(err.Error(), "create schema ingest: permission denied") ||
+		!strings.Contains(err.Error(), "needs this right") {
 		t.Errorf("without the schema: %v", err)
 	}
 	if _, err := owner.Migrate(t.Context()); err != nil {

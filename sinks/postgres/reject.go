@@ -24,6 +24,18 @@ const (
 	maxRejectReason = 4000
 )
 
+// rejectBytes bounds the payloads of one statement: all of its parameters together must stay below 1 GiB, and a batch of
+// monstrous objects should not need as much memory at once.
+const rejectBytes = 16 << 20
+
+// rejectRow is a reject as it is stored.
+type rejectRow struct {
+	cause                          [16]byte
+	stage, kind, id, field, reason string
+	payload                        []byte
+	times                          int32
+}
+
 // insertRejects stores the rejects of a batch, in its transaction. The same object refused by the same stage for the same field is one
 // open row: it keeps the newest reason and payload and counts how often. Objects without a readable id are told apart by their
 // payload.
@@ -32,34 +44,51 @@ func (r *Run) insertRejects(ctx context.Context, tx pgx.Tx, stream string, rejec
 		return nil
 	}
 	r.rejected.Store(true)
-	// One statement cannot bump the same row twice.
-	type slot struct{ index, times int }
-	seen := make(map[[16]byte]slot, len(rejects))
-	var (
-		causes, payloads                    [][]byte
-		stages, kinds, ids, fields, reasons []string
-		times                               []int32
-		add                                 = func(list *[]string, s string) { *list = append(*list, s) }
-	)
-	for _, x := range rejects {
-		cause := rejectCause(x)
-		payload := x.Payload
-		if payload == nil {
-			payload = []byte{}
+	rows := rejectRows(rejects)
+	for len(rows) > 0 {
+		n, size := 1, len(rows[0].payload)
+		for n < len(rows) && size+len(rows[n].payload) <= rejectBytes {
+			size += len(rows[n].payload)
+			n++
 		}
-		reason := clip(record.CleanText(x.Reason), maxRejectReason)
-		if s, twice := seen[cause]; twice {
-			times[s.index]++
-			reasons[s.index], payloads[s.index] = reason, payload
+		if err := r.insertRejectRows(ctx, tx, stream, rows[:n]); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// rejectRows makes one row of the rejects that are the same, as one statement cannot bump a row twice.
+func rejectRows(rejects []pipeline.Reject) []rejectRow {
+	rows := make([]rejectRow, 0, len(rejects))
+	index := make(map[[16]byte]int, len(rejects))
+	for _, x := range rejects {
+		row := rejectRow{
+			cause: rejectCause(x), stage: clip(record.CleanText(x.Stage), maxRejectID), kind: rejectKind(x.Kind), id: rejectID(x.ID),
+			field: clip(record.CleanText(x.Field), maxRejectField), reason: clip(record.CleanText(x.Reason), maxRejectReason), payload: x.Payload, times: 1,
+		}
+		if row.payload == nil {
+			row.payload = []byte{}
+		}
+		if i, twice := index[row.cause]; twice {
+			row.times += rows[i].times
+			rows[i] = row
 			continue
 		}
-		seen[cause] = slot{index: len(causes)}
-		causes, payloads, times = append(causes, cause[:]), append(payloads, payload), append(times, 1)
-		add(&stages, clip(record.CleanText(x.Stage), maxRejectID))
-		add(&kinds, rejectKind(x.Kind))
-		add(&ids, rejectID(x.ID))
-		add(&fields, clip(record.CleanText(x.Field), maxRejectField))
-		add(&reasons, reason)
+		index[row.cause] = len(rows)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (r *Run) insertRejectRows(ctx context.Context, tx pgx.Tx, stream string, rows []rejectRow) error {
+	n := len(rows)
+	causes, payloads, times := make([][]byte, n), make([][]byte, n), make([]int32, n)
+	stages, kinds, ids, fields, reasons := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	for i, row := range rows {
+		causes[i], payloads[i], times[i] = row.cause[:], row.payload, row.times
+		stages[i], kinds[i], ids[i], fields[i], reasons[i] = row.stage, row.kind, row.id, row.field, row.reason
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO ingest.rejects AS r (org_id, run_id, stream, cause, stage, kind, source_id, field, reason, payload, times)
 		SELECT $1, $2, $3, u.* FROM unnest($4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::integer[]) u
