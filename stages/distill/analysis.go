@@ -82,8 +82,12 @@ func (s *sentence) measure(text string) {
 		}
 		for k := i; k < i+max(n, 1); k++ {
 			t := &s.tokens[k]
-			if t.digits && telling(text[t.start:t.end]) {
-				s.digits++
+			if t.digits {
+				if t.telling = telling(text[t.start:t.end]); t.telling {
+					s.digits++
+				} else {
+					continue
+				}
 			}
 			switch {
 			case t.wide:
@@ -123,7 +127,7 @@ func (s *sentence) greek(text string) bool {
 
 // substantive reports whether the sentence says something besides small talk.
 func (s *sentence) substantive() bool {
-	if s.polite && s.cues[cueAct]+s.cues[cueFault]+s.cues[cueDenied] == 0 {
+	if s.polite && s.cues[cueAct]+s.cues[cueTry]+s.cues[cueFault]+s.cues[cueDenied] == 0 {
 		return s.content >= 4
 	}
 	return s.content >= 2 || s.content == 1 && s.cues[cueFault]+s.cues[cueDenied] > 0
@@ -165,6 +169,8 @@ func trimOpening(text string, start, end int) int {
 			for at < end && text[at] > ' ' {
 				at++
 			}
+		case at+3 < end && partNumber(text[at:at+3]) && text[at+3] == ' ':
+			at += 4
 		case c == '^':
 			if e := wordEnd(text, at, end); e-at <= 4 {
 				at = e

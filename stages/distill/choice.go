@@ -123,7 +123,7 @@ func (s *sentence) matter() int {
 // doing weighs how much an agent's sentence says of what was done.
 func (s *sentence) doing() int {
 	w := min(s.content, contentMost)
-	w += actWeight * int(min(s.cues[cueAct], 2))
+	w += actWeight * int(min(s.cues[cueAct]+s.cues[cueTry], 2))
 	w += contactWeight * int(min(s.cues[cueContact], 2))
 	if s.polite {
 		w -= politeWeight
@@ -133,5 +133,5 @@ func (s *sentence) doing() int {
 
 // solves weighs how much of a solution an agent's sentence is; asking to write or call is none.
 func (s *sentence) solves() int {
-	return 3*int(min(s.cues[cueAct], 3)) + min(s.content, 10) - 3*int(s.cues[cueContact]) - 2*int(s.cues[cueOffer])
+	return 3*int(min(s.cues[cueAct]+s.cues[cueTry], 3)) + min(s.content, 10) - 3*int(s.cues[cueContact]) - 2*int(s.cues[cueOffer])
 }

@@ -290,6 +290,13 @@ func TestParentsAreCutBetweenTurnsOrSentences(t *testing.T) {
 	}
 }
 
+func TestAMessageThatBeginsInsideACharacter(t *testing.T) {
+	// The last boundary that fits the first child would be behind the label.
+	text := "\u0301" + strings.Repeat("word ", 120)
+	row := conversation(user(strings.Repeat("Fine. ", 42)), agent(text), user(strings.Repeat("Good. ", 100)))
+	checkChunks(t, row, process(t, Config{}, row).Items[0].Knowledge)
+}
+
 func TestAHugeMessageWithoutSpaces(t *testing.T) {
 	for name, piece := range map[string]string{"letters": "x", "ideographs": "字", "emoji families": "👩‍👩‍👧‍👦", "one cluster": "\u0301"} {
 		t.Run(name, func(t *testing.T) {

@@ -116,6 +116,7 @@ func TestSentences(t *testing.T) {
 		{"short lines are sentences", "Name: Ann\nOrder: 4711", []string{"Name: Ann", "Order: 4711"}},
 		{"wrapped lines are one", "This is a long line that a mail program wrapped at the end\nof its width. Done.", []string{"This is a long line that a mail program wrapped at the end\nof its width.", "Done."}},
 		{"a bullet after a long line", "This is a long line that a mail program did not wrap at all:\n- first\n- second", []string{"This is a long line that a mail program did not wrap at all:", "- first", "- second"}},
+		{"a mark belongs to the white space before it", "Yes. \u0301No. Well.", []string{"Yes. \u0301No.", "Well."}},
 		{"nothing", " \n\t", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

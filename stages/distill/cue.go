@@ -22,6 +22,7 @@ const (
 	cueFiller
 	cueContact
 	cueAct
+	cueTry
 	cueFault
 	cueMatter
 	cueDenied
@@ -33,7 +34,7 @@ const (
 
 var classNames = map[string]class{
 	"greet": cueGreet, "thanks": cueThanks, "sorry": cueSorry, "bye": cueBye, "offer": cueOffer,
-	"filler": cueFiller, "contact": cueContact, "act": cueAct, "fault": cueFault, "matter": cueMatter,
+	"filler": cueFiller, "contact": cueContact, "act": cueAct, "try": cueTry, "fault": cueFault, "matter": cueMatter,
 	"denied": cueDenied, "but": cueBut, "solved": cueSolved, "ask": cueAsk,
 }
 
@@ -93,6 +94,7 @@ type token struct {
 	hash       uint64
 	start, end int32
 	digits     bool // has a digit
+	telling    bool // has one that is worth keeping, see telling
 	wide       bool // is one character of a script without spaces
 }
 

@@ -2,6 +2,7 @@ package distill
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -111,7 +112,7 @@ func (a *analysis) answer(i int) []*sentence {
 		if s.turn != turn || len(answer) == 2 {
 			break
 		}
-		if s.content >= 3 && !s.question && s.cues[cueAct] > 0 && s.cues[cueContact] == 0 && s.solves() >= 6 {
+		if s.content >= 3 && s.acts() && s.solves() >= 6 {
 			answer = append(answer, s)
 		}
 	}
@@ -136,6 +137,9 @@ func (a *analysis) facts(problem *sentence) [][]*sentence {
 		if s.agent || s == problem || s.question || s.digits == 0 || len(s.tokens) > 40 {
 			continue
 		}
+		if s.repeats(problem) || slices.ContainsFunc(facts, func(f []*sentence) bool { return s.repeats(f[len(f)-1]) }) {
+			continue
+		}
 		fact := []*sentence{s}
 		if s.content < 4 {
 			q := a.questionBefore(i)
@@ -151,6 +155,19 @@ func (a *analysis) facts(problem *sentence) [][]*sentence {
 		}
 	}
 	return facts
+}
+
+// repeats reports whether all numbers of s are in the other sentence, which may be nil.
+func (s *sentence) repeats(other *sentence) bool {
+	if other == nil {
+		return false
+	}
+	for _, t := range s.tokens {
+		if t.telling && !slices.ContainsFunc(other.tokens, func(o token) bool { return o.hash == t.hash }) {
+			return false
+		}
+	}
+	return true
 }
 
 // questionBefore is the last question of the agent turn that sentence i replies to, or nil.

@@ -6,9 +6,13 @@ import (
 	"haloingest/pipeline/record"
 )
 
-// outcome is the resolution, where there is evidence of one, else the issue that is open. A resolution
+// outcome is, where the customer has a problem, its resolution if there is evidence of one, else the
+// issue that is open. A resolution
 // is what an agent said last of a solution and, where the customer told how it worked, those words.
 func (a *analysis) outcome(problem *sentence) (Item, bool) {
+	if problem == nil {
+		return Item{}, false
+	}
 	r := a.reaction()
 	solution, strong := a.solution(r.turn)
 	if evidence := a.evidence(r, strong); len(solution) > 0 && len(evidence) > 0 {
@@ -21,9 +25,6 @@ func (a *analysis) outcome(problem *sentence) (Item, bool) {
 		it, ok := a.item(record.KnowledgeResolution, solution...)
 		it.Evidence = evidence
 		return it, ok
-	}
-	if problem == nil {
-		return Item{}, false
 	}
 	open := []*sentence{problem}
 	if s := a.complaint(problem); s != nil {
@@ -92,7 +93,7 @@ func (a *analysis) solution(before int) (picks []*sentence, strong bool) {
 // acts reports whether an agent's sentence does or explains something, rather than to ask, offer or
 // put off.
 func (s *sentence) acts() bool {
-	return s.substantive() && s.cues[cueAct] > 0 && !s.question && s.cues[cueContact] == 0 && s.cues[cueOffer] == 0
+	return s.substantive() && (s.cues[cueTry] > 0 || s.cues[cueAct] > 0 && !s.question) && s.cues[cueContact] == 0 && s.cues[cueOffer] == 0
 }
 
 // evidence says why the conversation counts as solved: it is closed, rated 4 or 5, or the customer

@@ -228,21 +228,16 @@ func closes(r rune) bool {
 
 // emojiEnd returns the end of the emoji and emoticons at i, or i if there are none.
 func emojiEnd(text string, i, to int) int {
+	if e := emoticon(text[i:to]); e > 0 {
+		return i + e
+	}
 	end := i
-	for i < to {
-		r, n := utf8.DecodeRuneInString(text[i:to])
-		switch {
-		case r < utf8.RuneSelf:
-			if e := emoticon(text[i:to]); e > 0 && end == i {
-				return i + e
-			}
-			return end
-		case isEmoji(r) || end == i && extends(r):
-			i += n
-			end = i
-		default:
-			return end
+	for end < to {
+		r, n := utf8.DecodeRuneInString(text[end:to])
+		if !isEmoji(r) && (end == i || !extends(r)) {
+			break
 		}
+		end += n
 	}
 	return end
 }

@@ -285,17 +285,18 @@ func TestItemsThatDoNotCiteAreDropped(t *testing.T) {
 		{"no quote", Item{Kind: "fact", Text: "It prints."}},
 		{"no text", Item{Kind: "fact", Quotes: []Quote{{0, 0, 2}}}},
 		{"a kind of the raw layer", Item{Kind: "parent", Text: "x", Quotes: []Quote{{0, 0, 2}}}},
-		{"a turn that is not there", Item{Kind: "fact", Text: "x", Quotes: []Quote{{1, 0, 2}}}},
+		{"a turn that is not there", Item{Kind: "fact", Text: "x", Quotes: []Quote{{2, 0, 2}}}},
 		{"behind the end", Item{Kind: "fact", Text: "x", Quotes: []Quote{{0, 0, 9999}}}},
 		{"empty range", Item{Kind: "fact", Text: "x", Quotes: []Quote{{0, 2, 2}}}},
 		{"inside a rune", Item{Kind: "fact", Text: "x", Quotes: []Quote{{0, 0, len("My printer") + 1}}}},
+		{"a part of what the author quotes", Item{Kind: "fact", Text: "x", Quotes: []Quote{{1, 2, len("> quoted\nown")}}}},
 		{"what the author only quotes", Item{Kind: "fact", Text: "x", Quotes: []Quote{{0, strings.Index(text, "quoted"), len(text)}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := odd{func(*Conversation) ([]Item, error) {
 				return []Item{c.item, {Kind: "fact", Text: "printer", Quotes: []Quote{{0, 3, 10}}}}, nil
 			}}
-			res := process(t, Config{Distiller: d}, conversation(user(text)))
+			res := process(t, Config{Distiller: d}, conversation(user(text), user("> quoted\nown")))
 			if diff := cmp.Diff([]string{"fact: printer"}, contents(res.Items[0].Knowledge)); diff != "" {
 				t.Error(diff)
 			}
