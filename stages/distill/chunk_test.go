@@ -291,9 +291,8 @@ func TestParentsAreCutBetweenTurnsOrSentences(t *testing.T) {
 }
 
 func TestAMessageThatBeginsInsideACharacter(t *testing.T) {
-	// The last boundary that fits the first child would be behind the label.
-	text := "\u0301" + strings.Repeat("word ", 120)
-	row := conversation(user(strings.Repeat("Fine. ", 42)), agent(text), user(strings.Repeat("Good. ", 100)))
+	// The overlap of the second child would begin behind the agent's label, with the mark.
+	row := conversation(user(strings.Repeat("Fine. ", 42)), agent("\u0301"+strings.Repeat("x", 59)), user(strings.Repeat("word ", 120)))
 	checkChunks(t, row, process(t, Config{}, row).Items[0].Knowledge)
 }
 
