@@ -14,6 +14,7 @@ import (
 	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
+	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom"
 )
@@ -96,7 +97,7 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 	if err != nil {
 		out.Error = err.Error()
 	}
-	if perr := a.result(out, func(w io.Writer) { printReport(w, report, err) }); perr != nil {
+	if perr := a.result(out, func(w io.Writer) { printReport(w, runner.Connection.Org, report, err) }); perr != nil {
 		return perr
 	}
 	if err != nil && !errors.Is(err, pipeline.ErrStopped) {
@@ -143,7 +144,7 @@ func tally(counts pipeline.Counts) totals {
 // tables in the order in which a report lists them.
 var tables = []string{"end_users", "companies", "transcripts", "tickets", "knowledge"}
 
-func printReport(w io.Writer, r ingest.Report, err error) {
+func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	state := string(r.Run.State)
 	fmt.Fprintf(w, "%s %s: %s\n\n", r.Run.Kind, r.Run.ID, state)
 	loaded := ingest.Loaded(r.Run.Counts)
@@ -176,11 +177,11 @@ func printReport(w io.Writer, r ingest.Report, err error) {
 			fmt.Fprintf(w, "\nskipped %s: %s\n", s.Stream, s.Skipped)
 		}
 	}
-	next(w, r, err)
+	next(w, org, r, err)
 }
 
 // next says what to look at or to do after a run.
-func next(w io.Writer, r ingest.Report, err error) {
+func next(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	t := tally(r.Run.Counts)
 	fmt.Fprintln(w)
 	switch {
@@ -190,12 +191,12 @@ func next(w io.Writer, r ingest.Report, err error) {
 		fmt.Fprintln(w, "Not finished; what was read is committed. The same command goes on from there.")
 	}
 	if t.rejected > 0 {
-		fmt.Fprintf(w, "%s objects were rejected and are kept: haloingest rejects ls --org ORG\n", count(t.rejected))
+		fmt.Fprintf(w, "%s objects were rejected and are kept: haloingest rejects ls --org %s\n", count(t.rejected), org)
 	}
 	if n := len(r.Run.Unmapped); n > 0 {
-		fmt.Fprintf(w, "%d fields and values of Intercom have no place in Halo: haloingest runs show --org ORG\n", n)
+		fmt.Fprintf(w, "%d fields and values of Intercom have no place in Halo: haloingest runs show --org %s\n", n, org)
 	}
 	if err == nil && t.rejected == 0 {
-		fmt.Fprintln(w, "What is there now: haloingest status --org ORG")
+		fmt.Fprintf(w, "What is there now: haloingest status --org %s\n", org)
 	}
 }
