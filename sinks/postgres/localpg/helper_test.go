@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,9 @@ import (
 // The tests of sharing need real processes, which they get by running this test binary once more: with this variable set it uses the
 // private PostgreSQL of the directory it names, says what it got, and closes it when its standard input ends.
 const envUse = "LOCALPG_TEST_USE"
+
+// With this one set as well, the process keeps nothing but the address of the server, and does not close it.
+const envForget = "LOCALPG_TEST_FORGET"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(envUse); dir != "" {
@@ -99,11 +103,20 @@ func use(dir string) int {
 	} else {
 		t = told{URL: server.URL(), TCPURL: server.TCPURL(), PID: server.PID(), Adopted: server.Adopted()}
 	}
+	forget := os.Getenv(envForget) != ""
+	if forget {
+		server = nil
+		runtime.GC() // runs the cleanups of what nobody refers to
+		runtime.GC()
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(t); err != nil || t.Err != "" {
 		return 1
 	}
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return 1
+	}
+	if forget {
+		return 0
 	}
 	if err := server.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

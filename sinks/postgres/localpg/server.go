@@ -63,7 +63,7 @@ type Server struct {
 }
 
 // Start returns the running private PostgreSQL of the data directory: it attaches to the one that runs, or starts it, or makes it.
-// The caller ends its use with Close. The error wraps ErrNotFound when the machine has no PostgreSQL to run.
+// The caller ends its use with Close; without that it ends with the process. The error wraps ErrNotFound when the machine has no PostgreSQL to run.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	opts = opts.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, opts.StartTimeout)
@@ -156,7 +156,7 @@ func (s *Server) Adopted() bool { return s.adopted }
 // Close ends this process's use of the server and stops it if nobody else uses it. Connections that are still open are broken off
 // then; transactions in flight are rolled back, and nothing committed is lost. Further calls do nothing.
 func (s *Server) Close() error {
-	if s.use == nil || s.use.f == nil {
+	if !s.use.open() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.opts.StopTimeout+s.opts.StartTimeout)

@@ -244,7 +244,7 @@ func TestAThrowawayClusterThatDoesNotStartIsMadeAnew(t *testing.T) {
 func TestAStartThatIsCancelledLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	dir := madeData(t)
-	for after := time.Duration(0); after < 150*time.Millisecond; after += 5 * time.Millisecond {
+	for after := time.Duration(0); after < 150*time.Millisecond; after += 15 * time.Millisecond {
 		ctx, cancel := context.WithTimeout(context.Background(), after)
 		server, err := localpg.Start(ctx, localpg.Options{DataDir: dir})
 		cancel()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"haloingest/sinks/postgres/localpg"
 )
 
 func TestTwoProcessesShareOneServerAndTheLastOneStopsIt(t *testing.T) {
@@ -85,6 +87,23 @@ func TestAUserKilledWithKill9DoesNotKeepTheServerFromBeingStopped(t *testing.T) 
 	}
 	other.leave()
 	gone(t, owner.PID) // its parent is gone: whoever takes over must reap it
+}
+
+func TestAUserWhoKeepsNothingButTheAddressIsAUserUntilItsProcessEnds(t *testing.T) {
+	t.Parallel()
+	dir := madeData(t)
+	u, from := launch(t, dir, nil, envForget+"=1")
+	u.hear(from)
+	if u.Err != "" {
+		t.Fatal(u.Err)
+	}
+	if used, err := localpg.InUse(dir); err != nil || !used {
+		t.Errorf("in use: %v, %v", used, err)
+	}
+	u.leave()
+	if used, err := localpg.InUse(dir); err != nil || used {
+		t.Errorf("in use after it has ended: %v, %v", used, err)
+	}
 }
 
 func TestAServerThatWasKilledRecoversWithAllThatWasCommitted(t *testing.T) {

@@ -58,7 +58,6 @@ var shared = sync.OnceValues(func() (string, error) {
 		if err := startKeeper(dir); err != nil {
 			return "", err
 		}
-		held = server
 		base = server.URL()
 	}
 	if err := dropStale(ctx, base); err != nil {
@@ -66,10 +65,6 @@ var shared = sync.OnceValues(func() (string, error) {
 	}
 	return base, nil
 })
-
-// held keeps the server reachable for as long as the process lives: collected, it would close its lock file, and the keeper would stop a
-// server that is in use.
-var held *localpg.Server
 
 // New makes an empty database (UTF8, C locale) for the test and returns its connection string, which holds a password. The database
 // is dropped when the test ends, with connections that are still open. The connection string has query parameters: add further ones
