@@ -139,7 +139,7 @@ func hint(err error) string {
 	case "42501":
 		return "the database role needs this right; ask the database's owner for it"
 	case "53300":
-		return "the server has no free connections; lower --database-connections or raise max_connections"
+		return "the server has no free connections; raise its max_connections, or end what uses them"
 	case "53100":
 		return "the server's disk is full"
 	case "55P03":
