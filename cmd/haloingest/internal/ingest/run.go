@@ -147,6 +147,9 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	if err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track {
+		err = r.run.ForgetSeen(finish)
+	}
 	if ferr := r.run.Finish(finish, outcome); ferr != nil && err == nil {
 		err = ferr
 	}
