@@ -173,7 +173,12 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	if m != nil {
 		current = d.rows[m.Row]
 	}
-	to, reason := d.choose(c, current)
+	stay := current
+	if m != nil && m.Reason == reasonMerged {
+		// It is newer than the word that it was merged, so it is on its own again.
+		stay = nil
+	}
+	to, reason := d.choose(c, stay)
 	if created = to == nil; created {
 		to, reason = d.create(c.ID), reasonCreated
 	}
@@ -349,6 +354,9 @@ func (d *identity) bury(t tombstone) bool {
 	}
 	if m == nil {
 		if survivor == nil {
+			if t.Into != "" {
+				d.waiting[t.Into] = append(d.waiting[t.Into], t)
+			}
 			return false
 		}
 		m = &member{ID: t.ID}
@@ -372,8 +380,8 @@ func (d *identity) bury(t tombstone) bool {
 	return changed
 }
 
-// wins reports whether the row shows m's content: what is there before what is gone, a user before a lead, then the newest state, then the
-// lower id.
+// wins reports whether the row shows m's content: what is there before what is gone, and that before what was merged from another
+// row; a user before a lead; then the newest state; then the lower id.
 func (d *identity) wins(m *member) bool {
 	for _, o := range d.rows[m.Row].members {
 		if o != m && compareMembers(o, m) < 0 {
@@ -386,6 +394,12 @@ func (d *identity) wins(m *member) bool {
 func compareMembers(a, b *member) int {
 	if a.Gone.IsZero() != b.Gone.IsZero() {
 		if a.Gone.IsZero() {
+			return -1
+		}
+		return 1
+	}
+	if merged := b.Reason == reasonMerged; merged != (a.Reason == reasonMerged) {
+		if merged {
 			return -1
 		}
 		return 1

@@ -250,6 +250,9 @@ func (b *body) companyOf(refs map[string]companyRef) record.UUID {
 	var best companyRef
 	name := ""
 	for _, m := range b.members {
+		if m.Reason == reasonMerged {
+			continue // what a vanished contact belonged to says nothing about the survivor
+		}
 		for _, id := range m.Companies {
 			ref, known := refs[id]
 			if !known {

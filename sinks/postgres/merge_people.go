@@ -131,8 +131,8 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	var gone time.Time
 	var into string
 	if t, ok := known[c.ID]; ok && t.version().Compare(it.version) > 0 {
-		if m != nil && !loaded {
-			it.outcome = stale // it was merged before it was ever seen, and never had a row
+		if m != nil && m.Reason == reasonMerged {
+			it.outcome = stale // it is the survivor's row that counts
 			return
 		}
 		gone, into = t.At, t.Into
@@ -175,8 +175,9 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 
 // bury decides what a tombstone does.
 func (p *people) bury(it *item, known map[string]tombstone) {
-	t := tombstoneOf(it)
-	if k, ok := known[t.ID]; ok && k.version().Compare(t.version()) >= 0 {
+	k := known[it.change.SourceID]
+	t := k.and(tombstoneOf(it))
+	if t == k {
 		it.outcome = equal
 		return
 	}

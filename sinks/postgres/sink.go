@@ -147,8 +147,8 @@ func (s *Sink) take(b pipeline.Batch[record.Change]) error {
 			it.version.UpdatedAt = h.SourceUpdatedAt
 		}
 		it.version.Rank = 0
-		it.version.UpdatedAt = it.version.UpdatedAt.Truncate(time.Microsecond)
-		it.version.FetchedAt = it.version.FetchedAt.Truncate(time.Microsecond)
+		it.version.UpdatedAt = it.version.UpdatedAt.UTC().Truncate(time.Microsecond)
+		it.version.FetchedAt = it.version.FetchedAt.UTC().Truncate(time.Microsecond)
 		if it.version.FetchedAt.IsZero() {
 			it.version.FetchedAt = now
 		}

@@ -28,6 +28,22 @@ func (t tombstone) version() record.Version {
 	return record.Version{UpdatedAt: t.At, FetchedAt: t.Fetched, Rank: 1}
 }
 
+// and is what is known after both: the newer of the two, and that the contact was merged if either says so. Intercom forgets merges:
+// the one that is read again later may be answered as not found.
+func (t tombstone) and(u tombstone) tombstone {
+	if t.ID == "" {
+		return u
+	}
+	newer, older := u, t
+	if t.version().Compare(u.version()) >= 0 {
+		newer, older = t, u
+	}
+	if newer.Into == "" && older.Into != "" {
+		newer.Into, newer.Why = older.Into, older.Why
+	}
+	return newer
+}
+
 // tombstoneOf reads what a change says; a tombstone's version says when the object went.
 func tombstoneOf(it *item) tombstone {
 	g := it.change.Gone
@@ -71,7 +87,7 @@ func (l *loader) readTombstones(ctx context.Context, sql string, kind record.Kin
 	return found, rows.Err()
 }
 
-// keepTombstones stores the tombstones, each of which is newer than what is stored.
+// keepTombstones stores the tombstones in place of what is known of the same objects. The organisation's lock is held alone.
 func (l *loader) keepTombstones(ctx context.Context, kind record.Kind, list []tombstone) error {
 	if len(list) == 0 {
 		return nil
@@ -82,21 +98,21 @@ func (l *loader) keepTombstones(ctx context.Context, kind record.Kind, list []to
 		ids, why, into = append(ids, t.ID), append(why, string(t.Why)), append(into, t.Into)
 		at, fetched = append(at, t.At), append(fetched, t.Fetched)
 	}
-	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.tombstones AS t (org_id, kind, source_id, why, gone_at, fetched_at, merged_into)
+	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.tombstones (org_id, kind, source_id, why, gone_at, fetched_at, merged_into)
 		SELECT $1, $2, k.id, k.why, k.gone, k.fetched, nullif(k.merged, '')
 		FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[]) AS k(id, why, gone, fetched, merged)
 		ON CONFLICT (org_id, kind, source_id) DO UPDATE SET why = excluded.why, gone_at = excluded.gone_at, fetched_at = excluded.fetched_at,
-			merged_into = excluded.merged_into
-		WHERE (excluded.gone_at, excluded.fetched_at) > (t.gone_at, t.fetched_at)`,
+			merged_into = excluded.merged_into`,
 		l.org, string(kind), ids, why, at, fetched, into)
 	return err
 }
 
-// newTombstones sorts out the tombstones that are not newer than the one that is known; what is left is to be kept.
+// newTombstones sorts out the tombstones that say nothing new; what is left is to be kept.
 func newTombstones(items []*item, known map[string]tombstone) (fresh []*item, list []tombstone) {
 	for _, it := range items {
-		t := tombstoneOf(it)
-		if k, ok := known[t.ID]; ok && k.version().Compare(t.version()) >= 0 {
+		k := known[it.change.SourceID]
+		t := k.and(tombstoneOf(it))
+		if t == k {
 			it.outcome = equal
 			continue
 		}
