@@ -74,6 +74,7 @@ func TestTimes(t *testing.T) {
 		{"a date that does not exist", `"2024-02-30"`, time.Time{}, true},
 		{"the year 0", `"0000-01-01T00:00:00Z"`, time.Time{}, true},
 		{"the year 10000", `"10000-01-01T00:00:00Z"`, time.Time{}, true},
+		{"the year 10000 once in UTC", `"9999-12-31T23:59:59-12:00"`, time.Time{}, true},
 		{"a truth value", `true`, time.Time{}, true},
 		{"an object", `{"a":1}`, time.Time{}, true},
 	} {
