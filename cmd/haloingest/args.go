@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -9,7 +11,12 @@ import (
 // permute moves the flags of a command line in front of its operands, because the flag package stops
 // at the first operand and people write `diff intercom postgres --org ID`. Everything behind "--"
 // stays an operand.
+//
+// `help connect` is taken for `connect --help`.
 func permute(root *cli.App, args []string) []string {
+	if len(args) > 0 && args[0] == "help" {
+		args = append(append([]string{}, args[1:]...), "--help")
+	}
 	path, rest := []string{}, args
 	commands, known := root.Commands, []cli.Flag(nil)
 	for len(rest) > 0 {
@@ -53,6 +60,25 @@ func find(commands []*cli.Command, name string) *cli.Command {
 		}
 	}
 	return nil
+}
+
+// wantsJSON looks for --json before anything is parsed, so that a command line that does not parse is
+// answered in JSON as well.
+func wantsJSON(args []string) bool {
+	if b, err := strconv.ParseBool(os.Getenv(envPrefix + "JSON")); err == nil && b {
+		return true
+	}
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		name, value, set := strings.Cut(arg, "=")
+		if name == "--json" || name == "-json" {
+			b, err := strconv.ParseBool(value)
+			return !set || err != nil || b
+		}
+	}
+	return false
 }
 
 // takesValue reports whether a flag as written wants the next argument as its value. Unknown flags do

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"haloingest/cmd/haloingest/internal/config"
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/sources/intercom"
 )
 
@@ -46,8 +50,9 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	if set.Region == "" {
 		return usagef("--region is missing: us, eu or au")
 	}
-	if err := set.Validate(); err != nil {
-		return usagef("%w", err)
+	var bad *connection.SettingError
+	if err := set.Validate(); errors.As(err, &bad) {
+		return usagef("--%s %q: want %s", strings.ReplaceAll(bad.Setting, "_", "-"), bad.Value, bad.Want)
 	}
 	if c.String("token-file") == "-" && c.String("webhook-secret-file") == "-" {
 		return usagef("--token-file and --webhook-secret-file cannot both be standard input")
@@ -67,14 +72,13 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(cfg, set.Region, token, a.logger(cfg))
+	log := a.logger(cfg)
+	check, err := checkToken(c, cfg, set.Region, token, log)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	check, err := checkToken(c, client)
-	if err != nil {
-		return err
+	for _, warning := range check.Warnings {
+		log.Warn(warning)
 	}
 
 	ws, err := a.open(c)
@@ -89,7 +93,7 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	said := fmt.Sprintf("Connected workspace %q (%s, region %s) to organisation %s.", conn.Workspace.Name, conn.Workspace.ID, conn.Region, conn.Org)
+	said := fmt.Sprintf("Connected %s to organisation %s.", workspaceName(conn), conn.Org)
 	if c.Bool("no-backfill") {
 		return a.result(conn, func(w io.Writer) {
 			fmt.Fprintln(w, said)
@@ -97,11 +101,35 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		})
 	}
 	fmt.Fprintln(a.stderr, said)
+	client, err := newClient(cfg, set.Region, token, ws.log)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
 	return a.execute(c, ws.runner(c, conn, client), ingest.Request{Kind: ingest.KindBackfill})
 }
 
+// workspaceName names a workspace for people. Intercom need not tell whose a token is.
+func workspaceName(conn connection.Connection) string {
+	if conn.Workspace.ID == "" {
+		return fmt.Sprintf("a workspace that Intercom does not name (region %s)", conn.Region)
+	}
+	return fmt.Sprintf("workspace %q (%s, region %s)", conn.Workspace.Name, conn.Workspace.ID, conn.Region)
+}
+
+// checkAttempts is how often each question of the check is asked: somebody is waiting for the answer, and
+// nothing is lost by giving the command again.
+const checkAttempts = 3
+
 // checkToken asks Intercom who the token is and what it may read. Nothing has been stored when it fails.
-func checkToken(c *cli.Context, client *intercom.Client) (intercom.Access, error) {
+func checkToken(c *cli.Context, cfg config.Config, region string, token secret.Text, log *slog.Logger) (intercom.Access, error) {
+	o := clientOptions(cfg, log)
+	o.MaxAttempts = checkAttempts
+	client, err := intercom.New(region, token.Reveal(), o)
+	if err != nil {
+		return intercom.Access{}, usagef("%w", err)
+	}
+	defer client.Close()
 	check, err := client.Check(c.Context)
 	if err != nil {
 		return check, fmt.Errorf("nothing was stored: %w", err)

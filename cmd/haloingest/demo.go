@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,10 +25,9 @@ func (a *app) demo() *cli.Command {
 		Name:  "demo",
 		Usage: "the whole tour on this machine: a simulated Intercom workspace, a private PostgreSQL, and the commands on them",
 		Flags: concat([]cli.Flag{
-			&cli.IntFlag{Name: "conversations", Usage: "how many `N` the simulated workspace has", Value: 2000},
-			&cli.IntFlag{Name: "rate-limit", Usage: "`N` requests a minute that it allows, as Intercom does", Value: 10_000},
-			&cli.DurationFlag{Name: "latency", Usage: "`SPAN` that each of its replies takes", Value: 20 * time.Millisecond},
-			&cli.BoolFlag{Name: "keep", Usage: "keep the tour's database and say how to look at it"},
+			&cli.IntFlag{Name: "conversations", Usage: "simulate a workspace of `N` conversations", Value: 2000},
+			&cli.IntFlag{Name: "rate-limit", Usage: "let it allow `N` requests a minute, as Intercom does (0: any number)", Value: 10_000},
+			&cli.DurationFlag{Name: "latency", Usage: "let each of its replies take `SPAN`", Value: 20 * time.Millisecond},
 		}, storeFlags(), outputFlags()),
 		Action: a.takeTour,
 	}
@@ -38,7 +36,6 @@ func (a *app) demo() *cli.Command {
 // tour runs the program's own commands, as a person would type them.
 type tour struct {
 	*app
-	ctx  context.Context
 	dir  string // where the demo's files are
 	url  string // of the simulated workspace
 	args []string
@@ -62,7 +59,6 @@ func (a *app) takeTour(c *cli.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
 	}
-	a.json = false
 	workspace, stop, err := simulate(intercomtest.Options{
 		Conversations: c.Int("conversations"),
 		RateLimit:     c.Int("rate-limit"),
@@ -72,7 +68,7 @@ func (a *app) takeTour(c *cli.Context) error {
 		return fmt.Errorf("start the simulated workspace: %w", err)
 	}
 	defer stop()
-	t := &tour{app: a, ctx: c.Context, dir: dir, url: workspace.Options().BaseURL}
+	t := &tour{app: a, dir: dir, url: workspace.Options().BaseURL}
 	token := filepath.Join(dir, "token")
 	if err := os.WriteFile(token, []byte(workspace.Options().Token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
@@ -154,7 +150,7 @@ func (t *tour) command(args []string) int {
 	args = append(args, t.args...)
 	fmt.Fprintf(t.stdout, "   $ haloingest %s\n\n", strings.Join(args, " "))
 	var out bytes.Buffer
-	code := run(t.ctx, t.read, args, t.stdin, &out, t.stderr)
+	code := run(t.hard, t.read, args, t.stdin, &out, t.stderr)
 	indent(t.stdout, out.String())
 	return code
 }

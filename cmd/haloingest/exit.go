@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/secret"
@@ -61,11 +65,14 @@ func exitCode(err error) int {
 	var known *exitError
 	var api *intercom.Error
 	var region *intercom.RegionError
+	var parser cli.ExitCoder // the flag library's own
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &known):
 		return known.code
+	case errors.As(err, &parser):
+		return exitUsage
 	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted):
 		return exitInterrupted
 	case errors.Is(err, postgres.ErrHeld):
@@ -83,23 +90,52 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, postgres.ErrFenced):
 		return exitHeld
-	case errors.Is(err, postgres.ErrDatabase):
+	case errors.Is(err, postgres.ErrDatabase), postgres.SQLState(err) != "", postgres.Transient(err):
 		return exitDatabase
 	}
 	return exitInvariant // what nobody foresaw, panics among them
 }
 
 // exit prints an error once, in one line, and returns its code.
-func (a *app) exit(err error) int {
+func (a *app) exit(err error, out *keptWriter) int {
+	if (err == nil || errors.Is(err, errQuiet)) && out.err != nil {
+		err = &exitError{max(exitCode(err), exitUsage), fmt.Errorf("print the result: %w", out.err)}
+	}
 	code := exitCode(err)
 	if err == nil || errors.Is(err, errQuiet) {
 		return code
 	}
-	fmt.Fprintf(a.stderr, "haloingest: %s\n", err)
-	if a.json {
+	text := errorLine(err)
+	fmt.Fprintf(a.stderr, "haloingest: %s\n", text)
+	if a.json && !a.printed {
 		// The result of a command that has none: a script reads one JSON value from stdout, always.
-		out, _ := json.Marshal(map[string]any{"error": err.Error(), "exit_code": code})
-		fmt.Fprintf(a.stdout, "%s\n", out)
+		value, _ := json.Marshal(map[string]any{"error": text, "exit_code": code})
+		fmt.Fprintf(out, "%s\n", value)
 	}
 	return code
+}
+
+// errorLine says in one line what is wrong and, where that is known, what to do.
+func errorLine(err error) string {
+	text := err.Error()
+	var api *intercom.Error
+	if errors.As(err, &api) && api.Hint != "" && !strings.Contains(text, api.Hint) {
+		text += "; " + api.Hint
+	}
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// keptWriter passes on what is printed and keeps the first error, so that a result that did not get out
+// is no success.
+type keptWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keptWriter) Write(p []byte) (int, error) {
+	n, err := k.w.Write(p)
+	if err != nil && k.err == nil {
+		k.err = err
+	}
+	return n, err
 }

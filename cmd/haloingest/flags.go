@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,11 +18,21 @@ import (
 
 const envPrefix = "HALOINGEST_"
 
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
 // nameEnv gives a flag its environment variable: --some-flag is HALOINGEST_SOME_FLAG.
 func nameEnv(flag cli.Flag) {
-	name := envPrefix + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))
+	name := envName(flag.Names()[0])
 	// Every flag type of the library has this field; there is no method to set it.
 	reflect.ValueOf(flag).Elem().FieldByName("EnvVars").Set(reflect.ValueOf([]string{name}))
+	switch flag := flag.(type) {
+	case *cli.BoolFlag:
+		flag.DisableDefaultText = true
+	case *cli.DurationFlag:
+		flag.DefaultText = shortDuration(flag.Value)
+	}
 }
 
 // Categories under which --help lists the flags.
@@ -35,8 +46,8 @@ const (
 func storeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "database-url", Usage: "PostgreSQL `URL`; without it a private server is run from the data directory", Category: categoryStore},
-		&cli.StringFlag{Name: "data-dir", Usage: "`DIR`ectory for the private server and the kept master key", Value: config.DefaultDataDir, Category: categoryStore},
-		&cli.StringFlag{Name: "master-key-file", Usage: "`FILE` with the 32-byte key that seals secrets (default: one made once in the data directory; or HALOINGEST_MASTER_KEY)", Category: categoryStore},
+		&cli.StringFlag{Name: "data-dir", Usage: "directory `DIR` for the private server and the kept master key", Value: config.DefaultDataDir, Category: categoryStore},
+		&cli.StringFlag{Name: "master-key-file", Usage: "`FILE` with the 32-byte key that seals secrets (or HALOINGEST_MASTER_KEY; without either, a key made once in the data directory)", Category: categoryStore},
 	}
 }
 
@@ -74,7 +85,6 @@ func concat(groups ...[]cli.Flag) []cli.Flag {
 
 // config reads the common flags of the running command.
 func (a *app) config(c *cli.Context) (config.Config, error) {
-	a.json = c.Bool("json")
 	cfg := config.Config{
 		DatabaseURL: c.String("database-url"),
 		DataDir:     c.String("data-dir"),
@@ -113,6 +123,15 @@ func org(c *cli.Context) (record.UUID, error) {
 	return id, nil
 }
 
+// atLeastZero reads a number that cannot be negative.
+func atLeastZero(c *cli.Context, flag string) (int, error) {
+	n := c.Int(flag)
+	if n < 0 {
+		return 0, usagef("--%s %d: want 0 or more", flag, n)
+	}
+	return n, nil
+}
+
 // noOperands refuses words that a command has no use for, so that a forgotten dash does not pass.
 func noOperands(c *cli.Context) error {
 	if c.Args().Present() {
@@ -122,35 +141,46 @@ func noOperands(c *cli.Context) error {
 }
 
 // maxSecretFile is far above any token's length and keeps a wrong file from being read whole.
-const maxSecretFile = 64 << 10
+const maxSecretFile = 4 << 10
 
 // readSecret reads the secret of --<flag>-file: a file, standard input for "-", or the variable
-// HALOINGEST_<FLAG>. It is empty where none is given.
+// HALOINGEST_<FLAG>. It is empty where none is given. No error shows any of it.
 func (a *app) readSecret(c *cli.Context, flag string) (secret.Text, error) {
 	file := c.String(flag + "-file")
-	var b []byte
-	var err error
+	from := fmt.Sprintf("--%s-file: %s", flag, file)
+	var in io.Reader
 	switch file {
 	case "":
-		return secret.NewText(os.Getenv(envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))), nil
-	case "-":
-		b, err = io.ReadAll(io.LimitReader(a.stdin, maxSecretFile))
-	default:
-		var f *os.File
-		if f, err = os.Open(file); err == nil {
-			b, err = io.ReadAll(io.LimitReader(f, maxSecretFile))
-			f.Close()
+		name := envName(flag)
+		text, set := os.LookupEnv(name)
+		if !set {
+			return secret.Text{}, nil
 		}
+		from, in = name, strings.NewReader(text)
+	case "-":
+		from, in = fmt.Sprintf("--%s-file: standard input", flag), a.stdin
+	default:
+		f, err := os.Open(file)
+		if err != nil {
+			return secret.Text{}, usagef("--%s-file: %w", flag, err)
+		}
+		defer f.Close()
+		in = f
 	}
+	b, err := io.ReadAll(io.LimitReader(in, maxSecretFile+1))
 	if err != nil {
-		return secret.Text{}, usagef("--%s-file: %w", flag, err)
+		return secret.Text{}, usagef("%s: %w", from, err)
 	}
 	text := secret.NewText(string(b))
 	switch {
+	case len(b) > maxSecretFile:
+		return secret.Text{}, usagef("%s is larger than %d bytes: that is no secret of Intercom's", from, maxSecretFile)
 	case text.IsEmpty():
-		return text, usagef("--%s-file: %s is empty", flag, file)
-	case strings.ContainsAny(text.Reveal(), "\n\r\x00"):
-		return secret.Text{}, usagef("--%s-file: %s holds more than one line", flag, file)
+		return secret.Text{}, usagef("%s is empty", from)
+	case strings.ContainsAny(text.Reveal(), "\n\r"):
+		return secret.Text{}, usagef("%s holds more than one line; want the secret alone", from)
+	case strings.ContainsFunc(text.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
+		return secret.Text{}, usagef("%s holds blanks or characters that no secret of Intercom's has; want the secret alone", from)
 	}
 	return text, nil
 }
@@ -172,6 +202,9 @@ func kinds(c *cli.Context) ([]record.Kind, error) {
 		if !found {
 			return nil, usagef("--only: %q is none of contacts, companies, conversations, tickets", word)
 		}
+	}
+	if text := c.String("only"); text != "" && len(asked) == 0 {
+		return nil, usagef("--only: %q names no stream; want some of contacts, companies, conversations, tickets", text)
 	}
 	var list []record.Kind
 	for _, kind := range record.Kinds {
@@ -195,15 +228,24 @@ func since(c *cli.Context, now time.Time) (time.Time, error) {
 			if t.After(now) {
 				return time.Time{}, usagef("--since: %s is in the future", text)
 			}
-			return t.UTC(), nil
+			return notTooEarly(t.UTC(), text)
 		}
 	}
-	var days int
-	if n, err := fmt.Sscanf(text, "%dd", &days); n == 1 && err == nil && text == fmt.Sprintf("%dd", days) && days >= 0 {
-		return now.UTC().AddDate(0, 0, -days).Truncate(24 * time.Hour), nil
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		if days, err := strconv.ParseUint(number, 10, 16); err == nil {
+			return notTooEarly(now.UTC().AddDate(0, 0, -int(days)).Truncate(24*time.Hour), text)
+		}
 	}
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.UTC().Add(-d).Truncate(time.Hour), nil
+		return notTooEarly(now.UTC().Add(-d).Truncate(time.Hour), text)
 	}
-	return time.Time{}, usagef("--since: cannot read %q; want a date (2026-01-31), a time (2026-01-31T12:00:00Z) or a span back from now (72h, 30d)", text)
+	return time.Time{}, usagef("--since: cannot read %q; want a date (2026-01-31), a time (2026-01-31T12:00:00Z), both in UTC, or a span back from now (72h, 30d)", text)
+}
+
+// notTooEarly refuses what is certainly a slip: Intercom began in 2011.
+func notTooEarly(t time.Time, text string) (time.Time, error) {
+	if t.Year() < 2000 {
+		return time.Time{}, usagef("--since: %s is %s, long before there was an Intercom; leave --since away to read everything", text, t.Format(time.DateOnly))
+	}
+	return t, nil
 }

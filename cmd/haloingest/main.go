@@ -25,7 +25,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		fmt.Fprintln(os.Stderr, "haloingest: stopping: finishing and committing what was read; interrupt again to abort at once")
+		fmt.Fprintln(os.Stderr, "haloingest: stopping: what was read is finished and committed; interrupt again to abort at once")
 		stop(errInterrupted)
 		<-signals
 		abort(errInterrupted)
@@ -36,20 +36,25 @@ func main() {
 // errInterrupted is the cause with which contexts end on a signal.
 var errInterrupted = errors.New("interrupted")
 
-// run executes one command line and returns its exit code. When read is done, a command stops reading,
-// finishes what it has and ends with code 130; when ctx is done, it aborts.
+// run executes one command line and returns its exit code. When read is done, a run stops reading,
+// finishes what it has and ends with code 130, and everything else that a command does is given up; when
+// ctx is done, a run is aborted as well. read is a child of ctx.
 func run(ctx, read context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{read: read, stdin: stdin, stdout: stdout, stderr: stderr}
+	out := &keptWriter{w: stdout}
+	a := &app{hard: ctx, read: read, stdin: stdin, stdout: out, stderr: stderr, json: wantsJSON(args)}
 	root := a.cli()
-	return a.exit(root.RunContext(ctx, append([]string{root.Name}, permute(root, args)...)))
+	err := root.RunContext(read, append([]string{root.Name}, permute(root, args)...))
+	return a.exit(err, out)
 }
 
-// app is what all commands share: the process's streams and its soft stop.
+// app is what all commands share: the process's streams and its two stops. Commands work under their own
+// context, which ends with read; what has to outlive a soft stop takes hard.
 type app struct {
-	read           context.Context
+	hard, read     context.Context
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	json           bool // set by the running command's --json
+	json           bool
+	printed        bool // the result is on stdout already
 }
 
 func (a *app) cli() *cli.App {
@@ -111,4 +116,10 @@ func finish(cmd *cli.Command) {
 	}
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return usagef("%w", err) }
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	name := "haloingest"
+	if c != nil && c.Command != nil && c.Command.HelpName != "" {
+		name = c.Command.HelpName
+	}
+	return usagef("%w; run: %s --help", err, name)
+}

@@ -15,6 +15,7 @@ import (
 
 // result prints what a command found out: as one JSON value with --json, else as text.
 func (a *app) result(v any, text func(w io.Writer)) error {
+	a.printed = true
 	if !a.json {
 		text(a.stdout)
 		return nil

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
 )
 
@@ -51,13 +53,24 @@ func (a *app) rejects() *cli.Command {
 }
 
 func (a *app) listRejects(c *cli.Context) error {
-	ws, err := a.open(c)
+	if err := noOperands(c); err != nil {
+		return err
+	}
+	limit, err := atLeastZero(c, "limit")
+	if err != nil {
+		return err
+	}
+	kind := record.Kind(c.String("kind"))
+	if kind != "" && !slices.Contains(record.Kinds[:], kind) {
+		return usagef("--kind %q: want contact, company, conversation or ticket", kind)
+	}
+	ws, err := a.openKnown(c)
 	if err != nil {
 		return err
 	}
 	defer ws.close()
 	list := []postgres.RejectInfo{}
-	filter := postgres.RejectFilter{Kind: c.String("kind"), Resolved: c.Bool("all"), Limit: c.Int("limit")}
+	filter := postgres.RejectFilter{Kind: string(kind), Resolved: c.Bool("all"), Limit: limit}
 	for r, err := range ws.Rejects(c.Context, ws.org, filter) {
 		if err != nil {
 			return err
@@ -98,7 +111,7 @@ func (a *app) showReject(c *cli.Context) error {
 	if len(ids) != 1 {
 		return usagef("rejects show takes one number; see: haloingest rejects ls")
 	}
-	ws, err := a.openAllowing(c)
+	ws, err := a.openKnown(c)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,18 +23,22 @@ import (
 // newClient makes the API client of a workspace. The token passes from the store to the client and
 // nowhere else.
 func newClient(cfg config.Config, region string, token secret.Text, log *slog.Logger) (*intercom.Client, error) {
-	client, err := intercom.New(region, token.Reveal(), intercom.Options{
+	client, err := intercom.New(region, token.Reveal(), clientOptions(cfg, log))
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return client, nil
+}
+
+func clientOptions(cfg config.Config, log *slog.Logger) intercom.Options {
+	return intercom.Options{
 		BaseURL:           cfg.IntercomURL,
 		Version:           cfg.IntercomVersion,
 		RequestsPerMinute: cfg.MaxRequestsPerMinute,
 		MaxInFlight:       cfg.Concurrency,
 		ScrollWait:        cfg.ScrollWait,
 		Log:               log,
-	})
-	if err != nil {
-		return nil, usagef("%w", err)
 	}
-	return client, nil
 }
 
 // runner makes the runner of a connected workspace.
@@ -82,12 +87,12 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 		return err
 	}
 	defer func() {
-		if err := run.Close(c.Context); err != nil {
+		if err := run.Close(context.WithoutCancel(a.hard)); err != nil {
 			runner.Log.Warn("give the lease back", "error", err)
 		}
 	}()
 	stop := a.showProgress(runner.Log, run)
-	report, err := run.Do(c.Context, a.read)
+	report, err := run.Do(a.hard, a.read)
 	stop()
 	if report.Run.ID.IsZero() { // the database is gone; the error says so
 		return err
@@ -95,7 +100,7 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 	code := runCode(report, err)
 	out := runResult{Report: report, ExitCode: code}
 	if err != nil {
-		out.Error = err.Error()
+		out.Error = errorLine(err)
 	}
 	if perr := a.result(out, func(w io.Writer) { printReport(w, runner.Connection.Org, report, err) }); perr != nil {
 		return perr

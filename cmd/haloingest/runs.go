@@ -39,12 +39,19 @@ func (a *app) runs() *cli.Command {
 }
 
 func (a *app) listRuns(c *cli.Context) error {
-	ws, err := a.open(c)
+	if err := noOperands(c); err != nil {
+		return err
+	}
+	limit, err := atLeastZero(c, "limit")
+	if err != nil {
+		return err
+	}
+	ws, err := a.openKnown(c)
 	if err != nil {
 		return err
 	}
 	defer ws.close()
-	list, err := ws.Runs(c.Context, ws.org, c.Int("limit"))
+	list, err := ws.Runs(c.Context, ws.org, limit)
 	if err != nil {
 		return err
 	}
@@ -71,7 +78,7 @@ func (a *app) showRun(c *cli.Context) error {
 	if c.Args().Len() > 1 {
 		return usagef("runs show takes one run, not %d", c.Args().Len())
 	}
-	ws, err := a.openAllowing(c)
+	ws, err := a.openKnown(c)
 	if err != nil {
 		return err
 	}

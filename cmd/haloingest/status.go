@@ -50,7 +50,7 @@ func printStatus(w io.Writer, conn connection.Connection, s postgres.Status) {
 		token = "stored"
 	}
 	fields(w,
-		"workspace", fmt.Sprintf("%s (%s), region %s", conn.Workspace.Name, conn.Workspace.ID, conn.Region),
+		"connected to", workspaceName(conn),
 		"token", token,
 		"webhook secret", map[bool]string{true: "configured", false: "not configured"}[conn.HasWebhookSecret],
 		"user_id_field", conn.UserIDField,

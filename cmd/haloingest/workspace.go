@@ -85,6 +85,19 @@ func (a *app) open(c *cli.Context) (*workspace, error) {
 	return a.openAllowing(c)
 }
 
+// openKnown is openAllowing for commands about an organisation that must have been connected once.
+func (a *app) openKnown(c *cli.Context) (*workspace, error) {
+	ws, err := a.openAllowing(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ws.connections.Get(c.Context, ws.org); err != nil {
+		ws.close()
+		return nil, err
+	}
+	return ws, nil
+}
+
 // openAllowing is open for commands that take operands.
 func (a *app) openAllowing(c *cli.Context) (*workspace, error) {
 	id, err := org(c)

@@ -4,8 +4,10 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"haloingest/cmd/haloingest/internal/secret"
@@ -49,6 +51,9 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return fmt.Errorf("--data-dir is empty")
 	}
+	if err := validAddress(c.IntercomURL); err != nil {
+		return err
+	}
 	if c.IntercomVersion != "" && !versionForm.MatchString(c.IntercomVersion) {
 		return fmt.Errorf("--intercom-version %q: want a number such as %s", c.IntercomVersion, DefaultIntercomVersion)
 	}
@@ -56,7 +61,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--max-requests-per-minute %d: want 0 or more", c.MaxRequestsPerMinute)
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
-		return fmt.Errorf("--concurrency %d: want 1 to %d", c.Concurrency, maxConcurrency)
+		return fmt.Errorf("--concurrency %d: want 1 to %d (0: the usual number)", c.Concurrency, maxConcurrency)
 	}
 	if c.ScrollWait < 0 {
 		return fmt.Errorf("--scroll-wait %s: want 0 or more", c.ScrollWait)
@@ -69,6 +74,36 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--log-format %q: want text or json", c.LogFormat)
 	}
 	return nil
+}
+
+// validAddress refuses an --intercom-url that can only be a slip before anything is opened; the client
+// checks it once more. What it quotes of the address holds no user information and no query.
+func validAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("--intercom-url: want https://host, or leave it away to use the region's host")
+	}
+	host := u.Scheme + "://" + u.Host
+	switch {
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("--intercom-url: want %s alone, without a user, a query or a fragment", host)
+	case strings.Trim(u.Path, "/") != "":
+		return fmt.Errorf("--intercom-url: want %s alone, without the path %q", host, u.Path)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return fmt.Errorf("--intercom-url: %s would send the token in clear; plain http is for this machine only (127.0.0.1, localhost), use https", host)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
 }
 
 // Level is the log level; info where none is set.

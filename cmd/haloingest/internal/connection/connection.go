@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"haloingest/cmd/haloingest/internal/secret"
@@ -53,21 +54,32 @@ const (
 	maxActivityRefresh = 30 * 24 * time.Hour
 )
 
-// Validate names the setting that cannot be used and what it may be.
+// SettingError is a setting that cannot be used.
+type SettingError struct {
+	Setting string // as it is stored: region, user_id_field, ...
+	Value   string
+	Want    string
+}
+
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("%s %q: want %s", e.Setting, e.Value, e.Want)
+}
+
+// Validate names the setting that cannot be used and what it may be. The error is a *SettingError.
 func (s Settings) Validate() error {
 	switch s.Region {
 	case "us", "eu", "au":
 	default:
-		return fmt.Errorf("region %q: want us, eu or au", s.Region)
+		return &SettingError{"region", s.Region, "us, eu or au"}
 	}
 	if !validField(s.UserIDField, "external_id", "id", "email") {
-		return fmt.Errorf("user_id_field %q: want external_id, id, email or custom_attributes.NAME", s.UserIDField)
+		return &SettingError{"user_id_field", s.UserIDField, "external_id, id, email or custom_attributes.NAME"}
 	}
 	if !validField(s.CompanyIDField, "company_id", "id", "name") {
-		return fmt.Errorf("company_id_field %q: want company_id, id, name or custom_attributes.NAME", s.CompanyIDField)
+		return &SettingError{"company_id_field", s.CompanyIDField, "company_id, id, name or custom_attributes.NAME"}
 	}
 	if s.ActivityRefresh < minActivityRefresh || s.ActivityRefresh > maxActivityRefresh {
-		return fmt.Errorf("activity_refresh %s: want a duration from %s to %s, such as 6h", s.ActivityRefresh, minActivityRefresh, maxActivityRefresh)
+		return &SettingError{"activity_refresh", s.ActivityRefresh.String(), "a span from 1m to 720h (30 days), such as 6h"}
 	}
 	return nil
 }
@@ -79,7 +91,7 @@ func validField(field string, names ...string) bool {
 		}
 	}
 	name, custom := strings.CutPrefix(field, "custom_attributes.")
-	return custom && name != ""
+	return custom && strings.TrimSpace(name) != ""
 }
 
 // ErrNotConnected is wrapped when an organisation has no usable connection.
@@ -102,7 +114,12 @@ func NewStore(pool *pgxpool.Pool, master secret.MasterKey) *Store {
 // Put stores a connection that has been checked, with its secrets sealed. An empty webhook secret
 // leaves the present one as it is. Another workspace's connection is never replaced.
 func (s *Store) Put(ctx context.Context, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
-	sealer, err := s.sealer(ctx)
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.put(ctx, tx, org, w, set, token, webhook) })
+}
+
+func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
+	// The key set stays locked until the secrets that it seals are there: see Disconnect.
+	sealer, err := secret.Open(ctx, keysets{tx, "FOR SHARE"}, s.master)
 	if err != nil {
 		return err
 	}
@@ -116,7 +133,7 @@ func (s *Store) Put(ctx context.Context, org record.UUID, w record.Workspace, se
 			return err
 		}
 	}
-	tag, err := s.pool.Exec(ctx, `
+	tag, err := tx.Exec(ctx, `
 		INSERT INTO ingest.connections AS c (org_id, region, workspace_id, workspace_name, timezone,
 			user_id_field, company_id_field, activity_refresh, token, token_hint, webhook_secret)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -176,7 +193,7 @@ func (s *Store) Token(ctx context.Context, org record.UUID) (secret.Text, error)
 	if sealed == nil {
 		return secret.Text{}, fmt.Errorf("organisation %s is %w (no token is stored); run: haloingest connect --org %s --region us|eu|au --token-file FILE", org, ErrNotConnected, org)
 	}
-	sealer, err := s.sealer(ctx)
+	sealer, err := secret.Open(ctx, keysets{s.pool, ""}, s.master)
 	if err != nil {
 		return secret.Text{}, err
 	}
@@ -184,20 +201,30 @@ func (s *Store) Token(ctx context.Context, org record.UUID) (secret.Text, error)
 }
 
 // Disconnect deletes the stored secrets and turns ingest off. Everything that was ingested stays.
-// It reports whether there was a token.
-func (s *Store) Disconnect(ctx context.Context, org record.UUID) (bool, error) {
-	tag, err := s.pool.Exec(ctx, `
-		UPDATE ingest.connections SET token = NULL, token_hint = '', webhook_secret = NULL,
-			ingest_enabled = false, disconnected_at = now()
-		WHERE org_id = $1 AND token IS NOT NULL`, [16]byte(org))
+// It reports whether there was a token. It needs no master key; with the last secret goes the key set
+// that sealed it, so that somebody who has lost the master key can begin with a new one.
+func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			UPDATE ingest.connections SET token = NULL, token_hint = '', webhook_secret = NULL,
+				ingest_enabled = false, disconnected_at = now()
+			WHERE org_id = $1 AND token IS NOT NULL`, [16]byte(org))
+		if err != nil {
+			return err
+		}
+		had = tag.RowsAffected() == 1
+		// Waits for whoever is sealing at this moment; the next statement sees what they have sealed.
+		if _, err := tx.Exec(ctx, `SELECT FROM ingest.keysets FOR UPDATE`); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM ingest.keysets WHERE NOT EXISTS (
+			SELECT FROM ingest.connections WHERE token IS NOT NULL OR webhook_secret IS NOT NULL)`)
+		return err
+	})
 	if err != nil {
 		return false, fmt.Errorf("disconnect %s: %w", org, err)
 	}
-	return tag.RowsAffected() == 1, nil
-}
-
-func (s *Store) sealer(ctx context.Context) (*secret.Sealer, error) {
-	return secret.Open(ctx, keysets{s.pool}, s.master)
+	return had, nil
 }
 
 func place(org record.UUID, column string) secret.Place {
@@ -205,11 +232,17 @@ func place(org record.UUID, column string) secret.Place {
 }
 
 // keysets keeps the sealed key set in ingest.keysets.
-type keysets struct{ pool *pgxpool.Pool }
+type keysets struct {
+	db interface {
+		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+		QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	}
+	lock string // of the row, until the transaction ends: "" or FOR SHARE
+}
 
 func (k keysets) LoadKeyset(ctx context.Context) ([]byte, error) {
 	var sealed []byte
-	err := k.pool.QueryRow(ctx, `SELECT sealed FROM ingest.keysets WHERE id = 1`).Scan(&sealed)
+	err := k.db.QueryRow(ctx, `SELECT sealed FROM ingest.keysets WHERE id = 1 `+k.lock).Scan(&sealed)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("read the key set: %w", err)
 	}
@@ -217,7 +250,7 @@ func (k keysets) LoadKeyset(ctx context.Context) ([]byte, error) {
 }
 
 func (k keysets) CreateKeyset(ctx context.Context, sealed []byte) ([]byte, error) {
-	if _, err := k.pool.Exec(ctx, `INSERT INTO ingest.keysets (sealed) VALUES ($1) ON CONFLICT DO NOTHING`, sealed); err != nil {
+	if _, err := k.db.Exec(ctx, `INSERT INTO ingest.keysets (sealed) VALUES ($1) ON CONFLICT DO NOTHING`, sealed); err != nil {
 		return nil, fmt.Errorf("store the key set: %w", err)
 	}
 	return k.LoadKeyset(ctx)

@@ -154,7 +154,10 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 		err = ferr
 	}
 	report, rerr := r.report(finish)
-	return report, errors.Join(err, rerr)
+	if err == nil {
+		err = rerr
+	}
+	return report, err
 }
 
 func (r *Run) doAll(ctx, read context.Context) (skipped int, err error) {

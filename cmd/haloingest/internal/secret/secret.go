@@ -59,11 +59,11 @@ const keyFile = "master.key"
 // ErrMasterKey is wrapped by every error that is about the master key rather than the database.
 var ErrMasterKey = errors.New("master key")
 
-// MasterKey is where the master key comes from: Value wins over File, File over the kept one in
+// MasterKey is where the master key comes from: File wins over Value, Value over the kept one in
 // DataDir.
 type MasterKey struct {
-	Value   Text   // base64 or hexadecimal, from the environment
 	File    string // a file with 32 raw bytes, base64 or hexadecimal
+	Value   Text   // base64 or hexadecimal, from the environment
 	DataDir string // where a key that was made once is kept
 }
 
@@ -71,21 +71,21 @@ type MasterKey struct {
 // there are secrets that were sealed with it.
 func (m MasterKey) load(create bool) ([]byte, string, error) {
 	switch {
+	case m.File != "":
+		key, err := readKey(m.File)
+		return key, m.File, err
 	case !m.Value.IsEmpty():
 		key, err := parseKey([]byte(m.Value.Reveal()))
 		if err != nil {
 			return nil, "", fmt.Errorf("%w in HALOINGEST_MASTER_KEY: %w", ErrMasterKey, err)
 		}
 		return key, "HALOINGEST_MASTER_KEY", nil
-	case m.File != "":
-		key, err := readKey(m.File)
-		return key, m.File, err
 	}
 	path := filepath.Join(m.DataDir, keyFile)
 	key, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
-			return nil, "", fmt.Errorf("%w: %s is missing, but this database holds secrets that were sealed with it; restore the file or name it with --master-key-file", ErrMasterKey, path)
+			return nil, "", fmt.Errorf("%w: %s is missing, but this database holds secrets that were sealed with it; restore the file, or name it with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, path)
 		}
 		key, err = makeKey(path)
 	}
@@ -193,7 +193,7 @@ func Open(ctx context.Context, store Keysets, master MasterKey) (*Sealer, error)
 	}
 	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(sealed)), wrap, keysetPlace)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the key from %s is not the one that sealed the secrets of this database; name the right one with --master-key-file", ErrMasterKey, origin)
+		return nil, fmt.Errorf("%w: the key from %s is not the one that sealed the secrets of this database; name the right one with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, origin)
 	}
 	a, err := aead.New(handle)
 	if err != nil {
