@@ -40,7 +40,7 @@ func (o Options) settings(ctx context.Context, bin Binaries, cluster string, as 
 	if o.Throwaway {
 		maps.Copy(s, map[string]string{
 			"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
-			"max_connections": "300", "shared_buffers": "128MB", "min_dynamic_shared_memory": "0",
+			"max_connections": "300", "shared_buffers": "128MB", "min_dynamic_shared_memory": "0", "max_wal_size": "512MB",
 			"checkpoint_timeout": "1h", "autovacuum_naptime": "5min",
 		})
 	}
