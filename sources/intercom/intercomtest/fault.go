@@ -1,6 +1,7 @@
 package intercomtest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -260,12 +261,9 @@ func (c *call) wait(d, def time.Duration) {
 	if d == 0 {
 		d = def
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.r.Context().Done():
-	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), d)
+	defer cancel()
+	<-ctx.Done()
 }
 
 func orInt(v, def int) int {

@@ -222,6 +222,12 @@ func each[T any](w *Workspace, k Kind, make func(i int) T) iter.Seq[T] {
 	}
 }
 
+// IDs walks the ids of the living objects of a kind, oldest first, without making
+// the objects.
+func (l Ledger) IDs(k Kind) iter.Seq[string] {
+	return each(l.w, k, func(i int) string { return l.w.idOf(k, i) })
+}
+
 // Conversations walks the living conversations, oldest first.
 func (l Ledger) Conversations() iter.Seq[LedgerConversation] {
 	return each(l.w, Conversations, l.conversation)

@@ -6,27 +6,8 @@ import (
 	"testing"
 )
 
-func ledgerIDs[T any](seq func(func(T) bool), id func(T) string) []string {
-	out := []string{}
-	for v := range seq {
-		out = append(out, id(v))
-	}
-	return out
-}
-
 // livingIDs is the ledger's list of the objects of a kind.
-func livingIDs(w *Workspace, k Kind) []string {
-	l := w.Ledger()
-	switch k {
-	case Contacts:
-		return ledgerIDs(l.Contacts(), func(c LedgerContact) string { return c.ID })
-	case Companies:
-		return ledgerIDs(l.Companies(), func(c LedgerCompany) string { return c.ID })
-	case Conversations:
-		return ledgerIDs(l.Conversations(), func(c LedgerConversation) string { return c.ID })
-	}
-	return ledgerIDs(l.Tickets(), func(c LedgerTicket) string { return c.ID })
-}
+func livingIDs(w *Workspace, k Kind) []string { return slices.Collect(w.Ledger().IDs(k)) }
 
 // sameSet compares lists without regard to order; both must be free of doubles.
 func sameSet(t *testing.T, what string, got, want []string) {
