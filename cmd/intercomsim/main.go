@@ -50,7 +50,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler: func(*cli.Context, error) {},
 		// One line that names the mistake, rather than a page of flags.
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
-		Action:         run,
+		Action:       run,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDRESS` to listen on; port 0 takes a free one"},
 			&cli.StringFlag{Name: "url-file", Usage: "write the URL to `FILE` once requests are answered"},

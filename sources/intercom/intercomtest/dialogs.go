@@ -76,22 +76,24 @@ func newDialogued(o *Options) *dialogued {
 	g := &dialogued{dialogs: o.Dialogs}
 	people, firms := map[string]int{}, map[string]int{}
 	intern := func(m map[string]int, list *[]string, name string) int {
-		if i, ok := m[name]; ok {
+		k := strings.ToLower(name) // handles are written in any case
+		if i, ok := m[k]; ok {
 			return i
 		}
-		m[name] = len(*list)
+		m[k] = len(*list)
 		*list = append(*list, name)
-		return m[name]
+		return m[k]
 	}
 	known := map[string]bool{}
 	for _, d := range g.dialogs {
 		if b := brandByMention(d); b != "" {
-			known[b] = true
+			known[strings.ToLower(b)] = true
 		}
 	}
 	for _, d := range g.dialogs {
 		b := brandOf(d, known)
-		g.brand = append(g.brand, intern(firms, &g.brands, b))
+		firm := intern(firms, &g.brands, b)
+		g.brand = append(g.brand, firm)
 		who := customerOf(d)
 		if who == "" {
 			who = "customer-" + d.ID
@@ -99,7 +101,7 @@ func newDialogued(o *Options) *dialogued {
 		p := intern(people, &g.handles, who)
 		g.author = append(g.author, p)
 		if p == len(g.home) {
-			g.home = append(g.home, firms[b])
+			g.home = append(g.home, firm)
 		}
 	}
 	// Options may ask for more or fewer conversations than there are dialogues.
@@ -149,7 +151,7 @@ func brandOf(d Dialog, known map[string]bool) string {
 	for _, t := range d.Turns {
 		if t.Role == "customer" {
 			first, _, _ := strings.Cut(strings.TrimSpace(t.Text), " ")
-			if known[first] {
+			if known[strings.ToLower(first)] {
 				return first
 			}
 		}

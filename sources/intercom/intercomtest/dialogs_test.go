@@ -13,7 +13,7 @@ import (
 const someDialogs = `
 {"conversation_id":"d1","turns":[{"tweet_id":11,"role":"customer","text":"@LampShopHelp my lamp hums & flickers <badly>"},{"tweet_id":12,"role":"agent","text":"@700123 Sorry to hear! Which model? ^AB"},{"tweet_id":13,"role":"customer","text":"The tall one\nfrom spring"}]}
 
-{"conversation_id":"d2","turns":[{"tweet_id":21,"role":"customer","text":"LampShopHelp still no answer"},{"tweet_id":22,"role":"agent","text":"@700123 We are on it ^AB"}]}
+{"conversation_id":"d2","turns":[{"tweet_id":21,"role":"customer","text":"lampshophelp still no answer"},{"tweet_id":22,"role":"agent","text":"@700123 We are on it ^AB"}]}
 {"conversation_id":"d3","turns":[{"tweet_id":31,"role":"customer","text":"hello? anybody there"},{"tweet_id":32,"role":"agent","text":"Here we are /JD"}]}
 {"conversation_id":"d4","turns":[{"tweet_id":41,"role":"customer","text":"@555000 my parcel is late"}]}
 {"conversation_id":"d5","turns":[{"tweet_id":51,"role":"agent","text":"@700999 how was the tea?"},{"tweet_id":52,"role":"customer","text":"@TeaHouse lovely"}]}
