@@ -22,8 +22,8 @@
 //
 // PostgreSQL refuses to run as root. Under root the server runs as the account "postgres" (or "_postgres", or "nobody"), which
 // therefore has to be able to walk to the cluster. Where it is not (a data directory below a 0700 home), the permissions of the
-// folders are left as they are: the cluster is kept in a folder of its own below /var/lib/haloingest, and "cluster" and "s" become
-// symlinks to there.
+// folders are left as they are: the cluster is kept in a folder of its own below /var/lib/haloingest (or the temporary folder, if
+// the data directory is there), and "cluster" and "s" become symlinks to there.
 //
 // # Access
 //

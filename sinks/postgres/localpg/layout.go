@@ -230,13 +230,16 @@ func (l layout) home(ctx context.Context, as account, program string) (string, e
 	if runtime.GOOS == "darwin" {
 		places = []string{"/var/db/haloingest", "/var/tmp"}
 	}
+	if rel, err := filepath.Rel(os.TempDir(), l.dir); err == nil && filepath.IsLocal(rel) {
+		places = []string{os.TempDir()} // what is temporary stays so
+	}
 	var errs []error
 	for _, place := range places {
 		if err := os.MkdirAll(place, 0o711); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		dir, err := os.MkdirTemp(place, "pg-")
+		dir, err := os.MkdirTemp(place, "haloingest-pg-")
 		if err == nil {
 			err = os.Chmod(dir, 0o711)
 		}

@@ -3,6 +3,8 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +29,7 @@ func Private(tb testing.TB) *Cluster {
 // PrivateWith is Private with options; DataDir is chosen here.
 func PrivateWith(tb testing.TB, options localpg.Options) *Cluster {
 	tb.Helper()
-	options.DataDir = tb.TempDir()
+	options.DataDir = DataDir(tb)
 	c := &Cluster{tb: tb, options: options}
 	c.Start()
 	tb.Cleanup(func() {
@@ -36,6 +38,31 @@ func PrivateWith(tb testing.TB, options localpg.Options) *Cluster {
 		}
 	})
 	return c
+}
+
+// DataDir is a data directory for a private PostgreSQL, removed with everything that belongs to it when the test ends; whoever starts
+// the server must have stopped it by then. Unlike tb.TempDir it is open to the account that runs the server in place of root, so that
+// the server keeps its files in it.
+func DataDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "hi")
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		tb.Fatalf("make a data directory: %v", err)
+	}
+	tb.Cleanup(func() {
+		for _, name := range []string{"cluster", "s"} {
+			if target, err := os.Readlink(filepath.Join(dir, "postgres", name)); err == nil {
+				os.RemoveAll(target)
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Errorf("remove the data directory: %v", err)
+		}
+	})
+	return dir
 }
 
 // URL is the connection string of the server's database. It stays the same over Kill and Start.
