@@ -2,7 +2,6 @@ package intercom
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"net/http"
@@ -103,16 +102,14 @@ func (s *Deleted) next(ctx context.Context, at *deletedCursor) (pipeline.Page[re
 	}
 	page.Rejects = rejectRows(record.KindConversation, l.bad)
 	for _, r := range l.rows {
-		var row struct {
-			DeletedAt seconds `json:"deleted_at"`
-		}
-		_ = json.Unmarshal(r.raw, &row) // it is an object, and seconds takes anything
-		if row.DeletedAt != 0 && int64(row.DeletedAt) < at.Since {
+		var deleted seconds
+		_ = deleted.UnmarshalJSON(member(r.raw, "deleted_at")) // cannot fail
+		if deleted != 0 && int64(deleted) < at.Since {
 			at.Done = true // newest first: the rest is known
 			break
 		}
 		o := s.client.object(record.KindConversation, r, l.at, k.method+" "+k.path)
-		o.Gone, o.GoneAt = record.GoneDeleted, row.DeletedAt.time()
+		o.Gone, o.GoneAt = record.GoneDeleted, deleted.time()
 		page.Items = append(page.Items, o)
 	}
 	at.Page++

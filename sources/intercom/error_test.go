@@ -1,11 +1,14 @@
 package intercom
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestErrorsAreSortedByStatusAndCode(t *testing.T) {
@@ -129,24 +132,55 @@ func FuzzErrorBodies(f *testing.F) {
 	})
 }
 
+// FuzzListings holds the scanner against encoding/json.
 func FuzzListings(f *testing.F) {
 	f.Add(`{"data":[{"id":"1","created_at":5}],"total_count":1,"pages":{"next":{"starting_after":"x"}}}`)
 	f.Add(`{"conversations":[{"id":1,"updated_at":"9e99"}],"pages":{"next":"https://x"},"total_count":"7"}`)
 	f.Add(`{"data":null,"pages":[],"total_count":-1}`)
 	f.Add(`{"data":{"x":1},"pages":{"next":5}}`)
+	f.Add("{ \"a\\\"b\" : [ \"]\\\\\" , {\"}\":\"\\\\\\\"\"} ] ,\n\"c\":-1.5e9, \"\\u0064ata\" : [true,null] }")
+	f.Add(`[1,"2",[3],{"4":5} , 6 ]`)
 	f.Fuzz(func(t *testing.T, body string) {
-		l, err := parseListing(reply{body: []byte(body)})
-		if err != nil {
-			return
-		}
+		l, _ := parseListing(reply{body: []byte(body)}) // must not panic, whatever it is
 		for _, r := range l.rows {
 			if r.ID == "" || r.CreatedAt < 0 || r.UpdatedAt < 0 {
 				t.Errorf("row %+v", r.head)
 			}
 		}
-		for _, key := range []string{"data", "pages", "nothing"} {
-			if out := spliceKey([]byte(body), key, []byte("null")); len(out) == 0 && len(body) > 0 {
-				t.Errorf("splicing %q emptied %q", key, body)
+		spliced := spliceKey([]byte(body), "data", []byte(`"new"`))
+		if !json.Valid([]byte(body)) || !utf8.ValidString(body) { // encoding/json mends names that are no UTF-8
+			return
+		}
+		var object map[string]json.RawMessage
+		isObject := json.Unmarshal([]byte(body), &object) == nil && object != nil
+		got := map[string]json.RawMessage{}
+		if members([]byte(body), func(name string, value []byte) { got[name] = value }) != isObject {
+			t.Fatalf("%q is an object: %v", body, isObject)
+		}
+		if isObject {
+			if diff := cmp.Diff(object, got); diff != "" {
+				t.Errorf("members of %q (-json +scanner):\n%s", body, diff)
+			}
+			if _, ok := object["data"]; ok {
+				object["data"] = json.RawMessage(`"new"`)
+			}
+			var after map[string]json.RawMessage
+			if err := json.Unmarshal(spliced, &after); err != nil {
+				t.Fatalf("splicing %q made %q: %v", body, spliced, err)
+			}
+			if diff := cmp.Diff(object, after); diff != "" {
+				t.Errorf("splicing %q (-want +got):\n%s", body, diff)
+			}
+		}
+		var array []json.RawMessage
+		isArray := json.Unmarshal([]byte(body), &array) == nil && array != nil
+		all := []json.RawMessage{}
+		if elements([]byte(body), func(value []byte) { all = append(all, value) }) != isArray {
+			t.Fatalf("%q is an array: %v", body, isArray)
+		}
+		if isArray {
+			if diff := cmp.Diff(array, all); diff != "" {
+				t.Errorf("elements of %q (-json +scanner):\n%s", body, diff)
 			}
 		}
 	})

@@ -2,7 +2,6 @@ package intercom
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -55,8 +54,7 @@ func (c *Client) read(ctx context.Context, kind record.Kind, id string) (record.
 	if err != nil {
 		return o, err
 	}
-	var h head
-	if json.Unmarshal(r.body, &h) != nil || string(h.ID) != id {
+	if h := headOf(r.body); string(h.ID) != id {
 		return o, &Error{
 			Op: k.op, Method: k.method, Path: k.path, Status: http.StatusOK, Class: ClassUnreadable, Attempts: 1, Alone: true,
 			err: fmt.Errorf("the answer is another object: id %q", plain(string(h.ID), 80)),
@@ -91,24 +89,28 @@ func (c *Client) survivor(ctx context.Context, id string) (string, error) {
 // MergedLeads returns tombstones for the contacts that were merged into contact o, as far as its
 // merge_history tells them (from version 2.16; reads and listings of this package ask for it).
 func MergedLeads(o record.Object) []record.Object {
-	var doc struct {
-		History []struct {
-			SourceID text    `json:"source_contact_id"`
-			MergedAt seconds `json:"merged_at"`
-		} `json:"merge_history"`
-	}
-	if o.Kind != record.KindContact || len(o.Body) == 0 || json.Unmarshal(o.Body, &doc) != nil {
+	if o.Kind != record.KindContact || o.Gone != "" {
 		return nil
 	}
 	var gone []record.Object
-	for _, merge := range doc.History {
-		if merge.SourceID == "" || string(merge.SourceID) == o.ID {
-			continue
+	elements(member(o.Body, "merge_history"), func(entry []byte) {
+		var source text
+		var merged seconds
+		members(entry, func(name string, value []byte) {
+			switch name { // neither UnmarshalJSON can fail
+			case "source_contact_id":
+				_ = source.UnmarshalJSON(value)
+			case "merged_at":
+				_ = merged.UnmarshalJSON(value)
+			}
+		})
+		if source == "" || string(source) == o.ID {
+			return
 		}
 		gone = append(gone, record.Object{
-			Kind: record.KindContact, ID: string(merge.SourceID), FetchedAt: o.FetchedAt, Request: o.Request,
-			APIVersion: o.APIVersion, Gone: record.GoneMerged, GoneAt: merge.MergedAt.time(), MergedInto: o.ID,
+			Kind: record.KindContact, ID: string(source), FetchedAt: o.FetchedAt, Request: o.Request,
+			APIVersion: o.APIVersion, Gone: record.GoneMerged, GoneAt: merged.time(), MergedInto: o.ID,
 		})
-	}
+	})
 	return gone
 }

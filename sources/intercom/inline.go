@@ -17,16 +17,22 @@ import (
 // come without its parts. This file puts in what is missing, under the same key, and leaves the
 // rest of the document as it came.
 
-// inlineList is a list inside an object.
-type inlineList struct {
-	Data    rowList `json:"data"`
-	Total   *count  `json:"total_count"`
-	HasMore bool    `json:"has_more"`
-}
-
-// cut reports whether the list says that it is not whole.
-func (l inlineList) cut() bool {
-	return l.HasMore || l.Total != nil && int(*l.Total) > len(l.Data)
+// cut reports whether a list inside an object says that it is not whole.
+func cut(list []byte) bool {
+	held, total, more := 0, -1, false
+	members(list, func(name string, value []byte) {
+		switch name {
+		case "data":
+			held = max(0, length(value))
+		case "total_count":
+			var n count
+			_ = n.UnmarshalJSON(value) // cannot fail
+			total = int(n)
+		case "has_more":
+			more = string(value) == "true"
+		}
+	})
+	return more || total > held
 }
 
 // complete returns the object with the lists filled in that Intercom cut. It makes no request for an
@@ -42,19 +48,9 @@ func (c *Client) complete(ctx context.Context, o record.Object) (record.Object, 
 }
 
 func (c *Client) completeContact(ctx context.Context, o record.Object) (record.Object, error) {
-	var doc struct {
-		Companies json.RawMessage `json:"companies"`
-		Tags      json.RawMessage `json:"tags"`
-	}
-	if json.Unmarshal(o.Body, &doc) != nil {
-		return o, nil // extract will say what is wrong with it
-	}
-	for _, list := range []struct {
-		key, item string
-		raw       json.RawMessage
-	}{{"companies", "company", doc.Companies}, {"tags", "tag", doc.Tags}} {
-		var inline inlineList
-		if json.Unmarshal(list.raw, &inline) != nil || !inline.cut() {
+	for _, list := range []struct{ key, item string }{{"companies", "company"}, {"tags", "tag"}} {
+		raw := member(o.Body, list.key)
+		if !cut(raw) {
 			continue
 		}
 		all, err := c.contactList(ctx, o.ID, list.key)
@@ -64,7 +60,7 @@ func (c *Client) completeContact(ctx context.Context, o record.Object) (record.O
 		if err != nil {
 			return o, err
 		}
-		merged := mergeList(list.raw, inline.Data, all, list.item, "/"+list.key+"/")
+		merged := mergeList(raw, all, list.item, "/"+list.key+"/")
 		o.Body = spliceKey(o.Body, list.key, merged)
 	}
 	return o, nil
@@ -105,14 +101,9 @@ func (c *Client) contactList(ctx context.Context, id, key string) ([]row, error)
 
 // mergeList returns the inline list raw with all entries: those it had as they were, the others in the
 // same form of type, id and url.
-func mergeList(raw json.RawMessage, held rowList, all []row, item, path string) json.RawMessage {
-	had := make(map[text]json.RawMessage, len(held))
-	for _, entry := range held {
-		var h head
-		if json.Unmarshal(entry, &h) == nil {
-			had[h.ID] = entry
-		}
-	}
+func mergeList(raw []byte, all []row, item, path string) []byte {
+	had := make(map[text][]byte)
+	elements(member(raw, "data"), func(entry []byte) { had[headOf(entry).ID] = entry })
 	var data bytes.Buffer
 	data.WriteByte('[')
 	for i, r := range all {
@@ -137,25 +128,12 @@ func mergeList(raw json.RawMessage, held rowList, all []row, item, path string) 
 // spliceKey returns the JSON object doc with the value of its own key replaced and every other byte
 // kept; a key that is missing is not added. Of a key that is there twice the last one counts.
 func spliceKey(doc []byte, key string, value []byte) []byte {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return doc
-	}
 	start, end := -1, -1
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return doc
-		}
-		var old json.RawMessage
-		if d.Decode(&old) != nil {
-			return doc
-		}
+	spans(doc, func(name string, from, to int) {
 		if name == key {
-			end = int(d.InputOffset())
-			start = end - len(old)
+			start, end = from, to
 		}
-	}
+	})
 	if start < 0 {
 		return doc
 	}
@@ -171,17 +149,19 @@ func (c *Client) completeTicket(ctx context.Context, o record.Object) (record.Ob
 	if o.Request == "GET /tickets/"+o.ID {
 		return o, nil
 	}
-	var doc struct {
-		Parts *struct {
-			Parts rowList `json:"ticket_parts"`
-			Total *count  `json:"total_count"`
-		} `json:"ticket_parts"`
-	}
-	if json.Unmarshal(o.Body, &doc) != nil {
-		return o, nil
-	}
 	const most = 500
-	if p := doc.Parts; p != nil && (p.Total == nil && p.Parts != nil || p.Total != nil && len(p.Parts) >= min(int(*p.Total), most)) {
+	held, total := -1, -1
+	members(member(o.Body, "ticket_parts"), func(name string, value []byte) {
+		switch name {
+		case "ticket_parts":
+			held = length(value)
+		case "total_count":
+			var n count
+			_ = n.UnmarshalJSON(value) // cannot fail
+			total = int(n)
+		}
+	})
+	if held >= 0 && held >= min(total, most) {
 		return o, nil
 	}
 	return c.read(ctx, record.KindTicket, o.ID)

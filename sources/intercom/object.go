@@ -63,9 +63,25 @@ func (c *count) UnmarshalJSON(raw []byte) error {
 
 // head is what a source needs to know of an object.
 type head struct {
-	ID        text    `json:"id"`
-	CreatedAt seconds `json:"created_at"`
-	UpdatedAt seconds `json:"updated_at"`
+	ID        text
+	CreatedAt seconds
+	UpdatedAt seconds
+}
+
+// headOf reads a head; it has no id if doc is no object or has none.
+func headOf(doc []byte) head {
+	var h head
+	members(doc, func(name string, value []byte) {
+		switch name { // neither UnmarshalJSON can fail
+		case "id":
+			_ = h.ID.UnmarshalJSON(value)
+		case "created_at":
+			_ = h.CreatedAt.UnmarshalJSON(value)
+		case "updated_at":
+			_ = h.UpdatedAt.UnmarshalJSON(value)
+		}
+	})
+	return h
 }
 
 // row is an object of a list.
@@ -85,78 +101,52 @@ type listing struct {
 	at     time.Time
 }
 
-// rowList is the array of rows. A list that is null or no array has no rows.
-type rowList []json.RawMessage
-
-func (l *rowList) UnmarshalJSON(raw []byte) error {
-	if len(raw) == 0 || raw[0] != '[' {
-		return nil
-	}
-	return json.Unmarshal(raw, (*[]json.RawMessage)(l))
-}
-
 var errNoList = errors.New("the answer holds no list")
 
-// parseListing reads a page. Intercom names the array by kind, or "data".
+// parseListing reads a page. Intercom names the array by kind, or "data"; one that is null has no rows.
 func parseListing(r reply) (listing, error) {
-	var doc struct {
-		Data          *rowList        `json:"data"`
-		Conversations *rowList        `json:"conversations"`
-		Tickets       *rowList        `json:"tickets"`
-		Contacts      *rowList        `json:"contacts"`
-		Companies     *rowList        `json:"companies"`
-		Total         *count          `json:"total_count"`
-		Pages         json.RawMessage `json:"pages"`
-		Scroll        text            `json:"scroll_param"`
-	}
-	if err := json.Unmarshal(r.body, &doc); err != nil {
-		return listing{}, errNoList
-	}
-	l := listing{total: -1, at: r.at, scroll: string(doc.Scroll)}
-	if doc.Total != nil {
-		l.total = int(*doc.Total)
-	}
+	l := listing{total: -1, at: r.at}
 	found := false
-	for _, list := range []*rowList{doc.Data, doc.Conversations, doc.Tickets, doc.Contacts, doc.Companies} {
-		if list == nil {
-			continue
+	members(r.body, func(name string, value []byte) {
+		switch name {
+		case "data", "conversations", "tickets", "contacts", "companies":
+			found = true
+			elements(value, func(raw []byte) {
+				entry := row{head: headOf(raw), raw: raw}
+				if entry.ID == "" {
+					l.bad = append(l.bad, raw)
+					return
+				}
+				l.rows = append(l.rows, entry)
+			})
+		case "total_count":
+			var n count
+			_ = n.UnmarshalJSON(value) // cannot fail
+			l.total = int(n)
+		case "pages":
+			l.next, l.more = nextOf(value)
+		case "scroll_param":
+			l.scroll = scalar(value)
 		}
-		found = true
-		for _, raw := range *list {
-			entry := row{raw: raw}
-			if json.Unmarshal(raw, &entry.head) != nil || entry.ID == "" {
-				l.bad = append(l.bad, raw)
-				continue
-			}
-			l.rows = append(l.rows, entry)
-		}
-	}
+	})
 	if !found {
 		return listing{}, errNoList
 	}
-	l.next, l.more = nextOf(doc.Pages)
 	return l, nil
 }
 
 // nextOf reads pages.next, which is an object with a cursor, an URL, or null.
-func nextOf(pages json.RawMessage) (cursor string, more bool) {
-	var doc struct {
-		Next       json.RawMessage `json:"next"`
-		Page       *count          `json:"page"`
-		TotalPages *count          `json:"total_pages"`
-	}
-	if json.Unmarshal(pages, &doc) != nil || len(doc.Next) == 0 {
+func nextOf(pages []byte) (cursor string, more bool) {
+	next := member(pages, "next")
+	if len(next) == 0 {
 		return "", false
 	}
-	var next struct {
-		StartingAfter text `json:"starting_after"`
-	}
-	switch doc.Next[0] {
+	switch next[0] {
 	case '{':
-		_ = json.Unmarshal(doc.Next, &next) // cannot fail: it is an object
-		return string(next.StartingAfter), next.StartingAfter != ""
+		cursor = scalar(member(next, "starting_after"))
+		return cursor, cursor != ""
 	case '"':
-		return "", scalar(doc.Next) != ""
+		return "", scalar(next) != ""
 	}
 	return "", false
 }

@@ -128,20 +128,9 @@ func clean(t text) string { return record.CleanText(string(t)) }
 
 // eachEntry calls take for the entries of the named list, or of "data", and reports whether there is one.
 func eachEntry(body []byte, key string, take func(json.RawMessage)) bool {
-	var doc map[string]json.RawMessage
-	if json.Unmarshal(body, &doc) != nil {
-		return false
+	raw := member(body, key)
+	if raw == nil {
+		raw = member(body, "data")
 	}
-	raw, ok := doc[key]
-	if !ok {
-		raw, ok = doc["data"]
-	}
-	var list rowList
-	if !ok || json.Unmarshal(raw, &list) != nil {
-		return false
-	}
-	for _, entry := range list {
-		take(entry)
-	}
-	return true
+	return elements(raw, func(entry []byte) { take(entry) })
 }
