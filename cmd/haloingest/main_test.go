@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -20,10 +21,34 @@ const asProgram = "HALOINGEST_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if file := os.Getenv(profileTo); file != "" {
+			os.Exit(profiled(file))
+		}
 		main()
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// profileTo names a file for a CPU profile of the program run as a child of a benchmark.
+const profileTo = "HALOINGEST_TEST_CPU_PROFILE"
+
+func profiled(file string) int {
+	f, err := os.Create(file)
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	ctx := context.Background()
+	code := run(ctx, ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	pprof.StopCPUProfile()
+	if err := f.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return code
 }
 
 // bench is a simulated workspace, a database and an organisation to try the program on.
