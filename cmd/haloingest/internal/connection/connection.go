@@ -4,6 +4,7 @@ package connection
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,6 +33,15 @@ type Connection struct {
 	LastSyncedAt     time.Time        `json:"last_synced_at,omitzero"` // end of the last complete sync
 	SyncedTo         time.Time        `json:"synced_to,omitzero"`      // all changes before it have been read
 	ConnectedAt      time.Time        `json:"connected_at"`
+}
+
+// MarshalJSON writes activity_refresh as people write it, such as 6h0m0s.
+func (c Connection) MarshalJSON() ([]byte, error) {
+	type plain Connection
+	return json.Marshal(struct {
+		plain
+		ActivityRefresh string `json:"activity_refresh"`
+	}{plain(c), c.ActivityRefresh.String()})
 }
 
 // Settings is what an operator chooses when connecting.
@@ -112,7 +122,8 @@ func NewStore(pool *pgxpool.Pool, master secret.MasterKey) *Store {
 }
 
 // Put stores a connection that has been checked, with its secrets sealed. An empty webhook secret
-// leaves the present one as it is. Another workspace's connection is never replaced.
+// leaves the present one as it is. Another workspace's connection is never replaced, nor a known one's by
+// one whose token does not tell its workspace.
 func (s *Store) Put(ctx context.Context, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.put(ctx, tx, org, w, set, token, webhook) })
 }
@@ -144,11 +155,14 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Wo
 			token = excluded.token, token_hint = excluded.token_hint,
 			webhook_secret = coalesce(excluded.webhook_secret, c.webhook_secret),
 			ingest_enabled = true, connected_at = now(), disconnected_at = NULL
-		WHERE c.workspace_id = excluded.workspace_id`,
+		WHERE c.workspace_id IN (excluded.workspace_id, '')`,
 		[16]byte(org), set.Region, w.ID, w.Name, w.Timezone,
 		set.UserIDField, set.CompanyIDField, set.ActivityRefresh, sealedToken, token.Hint(), sealedWebhook)
 	if err != nil {
 		return fmt.Errorf("store the connection of %s: %w", org, err)
+	}
+	if tag.RowsAffected() == 0 && w.ID == "" {
+		return fmt.Errorf("%w to organisation %s, as far as can be told: Intercom does not say which workspace this token belongs to", ErrOtherWorkspace, org)
 	}
 	if tag.RowsAffected() == 0 {
 		return fmt.Errorf("%w to organisation %s; connect workspace %q under an organisation of its own", ErrOtherWorkspace, org, w.Name)
