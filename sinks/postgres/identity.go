@@ -292,6 +292,7 @@ func (d *identity) attach(m *member, to *body, reason, previous string, at time.
 	m.Row, m.Reason, m.Native, m.dirty = to.ID, reason, to.Native, true
 	to.members = append(to.members, m)
 	d.touched[to.ID] = to
+	d.settle(to)
 	d.lead(m, at)
 }
 
@@ -312,6 +313,7 @@ func (d *identity) detach(m *member, from *body, external string, at time.Time) 
 	if from.Content == m.ID {
 		d.reload(from, m)
 	}
+	d.settle(from)
 }
 
 // reload has the objects on a row other than m loaded when they are seen next, changed or not, because the row shows m and should not.
@@ -346,7 +348,7 @@ func (d *identity) lead(m *member, at time.Time) {
 func (d *identity) bury(t tombstone) bool {
 	m := d.members[t.ID]
 	var survivor *member
-	if t.Into != "" && t.Into != t.ID {
+	if t.Into != "" {
 		survivor = d.members[t.Into]
 	}
 	if survivor != nil && d.rows[survivor.Row] == nil {
@@ -354,9 +356,7 @@ func (d *identity) bury(t tombstone) bool {
 	}
 	if m == nil {
 		if survivor == nil {
-			if t.Into != "" {
-				d.waiting[t.Into] = append(d.waiting[t.Into], t)
-			}
+			d.wait(t)
 			return false
 		}
 		m = &member{ID: t.ID}
@@ -366,6 +366,7 @@ func (d *identity) bury(t tombstone) bool {
 	m.Gone, m.Into, m.dirty = t.At, t.Into, m.dirty || changed
 	if b := d.rows[m.Row]; b != nil {
 		d.touched[b.ID] = b
+		d.settle(b)
 		if b.Content == m.ID {
 			d.reload(b, m)
 		}
@@ -378,6 +379,16 @@ func (d *identity) bury(t tombstone) bool {
 		return true
 	}
 	return changed
+}
+
+// wait notes that a contact which was never seen was merged into one that is not known either.
+func (d *identity) wait(t tombstone) {
+	for into, list := range d.waiting {
+		d.waiting[into] = slices.DeleteFunc(list, func(o tombstone) bool { return o.ID == t.ID })
+	}
+	if t.Into != "" {
+		d.waiting[t.Into] = append(d.waiting[t.Into], t)
+	}
 }
 
 // wins reports whether the row shows m's content: what is there before what is gone, and that before what was merged from another
@@ -407,28 +418,27 @@ func compareMembers(a, b *member) int {
 	return cmp.Or(-cmp.Compare(a.Rank, b.Rank), -a.Updated.Compare(b.Updated), cmp.Compare(a.ID, b.ID))
 }
 
-// settle gives every row that was touched its final mark: deleted when all objects on it are gone or none is left. Halo's own
-// rows are never marked: that an Intercom contact is gone does not make somebody cease to be Halo's user.
-func (d *identity) settle() {
-	for _, b := range d.touched {
-		if b.Native {
-			continue
+// settle gives a row its mark: deleted when all objects on it are gone or none is left. Halo's own rows are never marked: that an
+// Intercom contact is gone does not make somebody cease to be Halo's user. It is called whenever a row may have changed, because a row that
+// is there is preferred to one that is not.
+func (d *identity) settle(b *body) {
+	if b.Native {
+		return
+	}
+	if len(b.members) == 0 {
+		if !b.left.IsZero() {
+			b.Deleted = b.left
 		}
-		if len(b.members) == 0 {
-			if !b.left.IsZero() {
-				b.Deleted = b.left
-			}
-			continue
+		return
+	}
+	b.Deleted = b.members[0].Gone
+	for _, m := range b.members[1:] {
+		if b.Deleted.IsZero() || m.Gone.IsZero() {
+			b.Deleted = time.Time{}
+			return
 		}
-		b.Deleted = b.members[0].Gone
-		for _, m := range b.members[1:] {
-			if b.Deleted.IsZero() || m.Gone.IsZero() {
-				b.Deleted = time.Time{}
-				break
-			}
-			if m.Gone.After(b.Deleted) {
-				b.Deleted = m.Gone
-			}
+		if m.Gone.After(b.Deleted) {
+			b.Deleted = m.Gone
 		}
 	}
 }

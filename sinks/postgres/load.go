@@ -95,8 +95,8 @@ type key struct {
 	id   string
 }
 
-// load loads items in the order in which they came. An object that is there more than once is loaded once per round, so that a
-// batch does what its items would do one by one.
+// load loads items so that a batch does what its items would do one by one. Contacts and companies are decided in the order in which they
+// came (see identity.go); of a conversation or ticket that is there more than once every round loads one state.
 func (l *loader) load(ctx context.Context, items []*item) error {
 	s := l.scratch
 	if s.seen == nil {
@@ -108,11 +108,12 @@ func (l *loader) load(ctx context.Context, items []*item) error {
 		round, next := s.round[:0], rest[:0]
 		for _, it := range rest {
 			k := key{it.change.Kind, it.change.SourceID}
-			if s.seen[k] {
+			if person := k.kind == record.KindContact || k.kind == record.KindCompany; !person && s.seen[k] {
 				next = append(next, it)
 				continue
+			} else if !person {
+				s.seen[k] = true
 			}
-			s.seen[k] = true
 			round = append(round, it)
 		}
 		s.round, rest = round, next

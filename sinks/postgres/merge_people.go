@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +55,7 @@ type people struct {
 	kind     record.Kind
 	d        *identity
 	arrivals []arrival
-	buried   []tombstone
+	buried   map[string]tombstone
 	asked    []string // companies: ids whose last request has changed
 }
 
@@ -84,7 +86,7 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 	if known == nil {
 		known = make(map[string]tombstone)
 	}
-	p := &people{l: l, kind: kind, d: d}
+	p := &people{l: l, kind: kind, d: d, buried: make(map[string]tombstone)}
 	for _, it := range items {
 		if it.change.Gone != nil {
 			p.bury(it, known)
@@ -93,7 +95,6 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 		p.arrive(it, claims[0], known)
 		claims = claims[1:]
 	}
-	d.settle()
 	return p.write(ctx)
 }
 
@@ -141,6 +142,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	b := d.rows[m.Row]
 	m.Gone, m.Into = gone, into
 	m.Hash, m.Fetched = it.head().Hash, it.version.FetchedAt
+	d.settle(b)
 	if into != "" {
 		d.followers[into] = append(d.followers[into], m.ID)
 	}
@@ -182,7 +184,7 @@ func (p *people) bury(it *item, known map[string]tombstone) {
 		return
 	}
 	known[t.ID] = t
-	p.buried = append(p.buried, t)
+	p.buried[t.ID] = t
 	m := p.d.members[t.ID]
 	if m != nil && !m.Fetched.IsZero() && m.version().Compare(t.version()) > 0 {
 		it.outcome = stale
@@ -196,7 +198,7 @@ func (p *people) bury(it *item, known map[string]tombstone) {
 
 // write makes the decisions durable.
 func (p *people) write(ctx context.Context) error {
-	if err := p.l.keepTombstones(ctx, p.kind, p.buried); err != nil {
+	if err := p.l.keepTombstones(ctx, p.kind, slices.Collect(maps.Values(p.buried))); err != nil {
 		return err
 	}
 	if len(p.d.touched) == 0 {
@@ -244,9 +246,7 @@ func (p *people) decideCompanies(ctx context.Context) error {
 		return err
 	}
 	for _, b := range p.d.touched {
-		if len(b.members) > 0 {
-			b.Company = b.companyOf(refs)
-		}
+		b.Company = b.companyOf(refs)
 	}
 	p.d.companies = refs
 	return nil
@@ -390,7 +390,12 @@ func (p *people) writeMembers(ctx context.Context) error {
 // not known yet.
 func (p *people) listCompanies(ctx context.Context) error {
 	var changed, contacts, companies []string
+	seen := make(map[string]bool)
 	for _, a := range p.arrivals {
+		if seen[a.m.ID] {
+			continue
+		}
+		seen[a.m.ID] = true
 		changed = append(changed, a.m.ID)
 		open := len(a.m.Companies) > 1
 		for _, id := range a.m.Companies {

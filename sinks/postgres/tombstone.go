@@ -47,7 +47,11 @@ func (t tombstone) and(u tombstone) tombstone {
 // tombstoneOf reads what a change says; a tombstone's version says when the object went.
 func tombstoneOf(it *item) tombstone {
 	g := it.change.Gone
-	return tombstone{ID: it.change.SourceID, Why: g.Why, At: it.version.UpdatedAt, Fetched: it.version.FetchedAt, Into: g.MergedInto}
+	t := tombstone{ID: it.change.SourceID, Why: g.Why, At: it.version.UpdatedAt, Fetched: it.version.FetchedAt, Into: g.MergedInto}
+	if t.Into == t.ID {
+		t.Into = ""
+	}
+	return t
 }
 
 // tombstones reads what is known of the objects' ends.
