@@ -76,6 +76,7 @@ type loader struct {
 	used    map[*target]bool // temp tables that hold rows of this transaction
 	scratch *scratch
 	encoder *record.Encoder
+	fault   func(point string) error // see Sink
 }
 
 // scratch is memory that batches share.

@@ -59,6 +59,9 @@ func (l *loader) loadTranscripts(ctx context.Context, items []*item) error {
 	if err := l.linkTranscripts(ctx, work); err != nil {
 		return err
 	}
+	if err := l.fault("probed"); err != nil {
+		return err
+	}
 	return l.writeTranscripts(ctx, work)
 }
 

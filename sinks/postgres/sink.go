@@ -196,7 +196,7 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 	}
 	l := &loader{
 		session: s.session, tx: tx, run: s.run, org: s.run.lease.org, targets: &s.targets, careful: careful,
-		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder,
+		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder, fault: s.fault,
 	}
 	items := make([]*item, len(s.items))
 	for i := range s.items {
