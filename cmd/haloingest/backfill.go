@@ -15,8 +15,8 @@ func (a *app) backfill() *cli.Command {
 		Flags: concat([]cli.Flag{
 			orgFlag(),
 			&cli.StringFlag{Name: "only", Usage: "read only these `STREAMS`: contacts,companies,conversations,tickets"},
-			&cli.StringFlag{Name: "since", Usage: "only what changed since `T`: 2026-01-31, 2026-01-31T12:00:00Z, 72h, 30d"},
-			&cli.IntFlag{Name: "sample", Usage: "read at most `N` objects of each stream"},
+			&cli.StringFlag{Name: "since", Usage: "only what changed since `T`, in UTC: 2026-01-31, 2026-01-31T12:00:00Z, 72h, 30d"},
+			&cli.IntFlag{Name: "sample", Usage: "read at most `N` objects of each stream", DefaultText: "all"},
 			&cli.BoolFlag{Name: "restart", Usage: "begin anew instead of going on; a full walk, so it also finds what was deleted"},
 		}, apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {

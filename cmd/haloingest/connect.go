@@ -101,7 +101,7 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		})
 	}
 	fmt.Fprintln(a.stderr, said)
-	client, err := newClient(cfg, set.Region, token, ws.log)
+	client, err := newClient(set.Region, token, clientOptions(cfg, ws.log))
 	if err != nil {
 		return err
 	}
@@ -117,17 +117,11 @@ func workspaceName(conn connection.Connection) string {
 	return fmt.Sprintf("workspace %q (%s, region %s)", conn.Workspace.Name, conn.Workspace.ID, conn.Region)
 }
 
-// checkAttempts is how often each question of the check is asked: somebody is waiting for the answer, and
-// nothing is lost by giving the command again.
-const checkAttempts = 3
-
 // checkToken asks Intercom who the token is and what it may read. Nothing has been stored when it fails.
 func checkToken(c *cli.Context, cfg config.Config, region string, token secret.Text, log *slog.Logger) (intercom.Access, error) {
-	o := clientOptions(cfg, log)
-	o.MaxAttempts = checkAttempts
-	client, err := intercom.New(region, token.Reveal(), o)
+	client, err := newClient(region, token, promptly(cfg, log))
 	if err != nil {
-		return intercom.Access{}, usagef("%w", err)
+		return intercom.Access{}, err
 	}
 	defer client.Close()
 	check, err := client.Check(c.Context)

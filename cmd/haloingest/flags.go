@@ -65,7 +65,7 @@ func apiFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "intercom-url", Usage: "operator's `URL` in place of the region's host; plain http on loopback only", Category: categoryAPI},
 		&cli.StringFlag{Name: "intercom-version", Usage: "`VERSION` of Intercom's API to ask for", Value: config.DefaultIntercomVersion, Category: categoryAPI},
-		&cli.IntFlag{Name: "max-requests-per-minute", Usage: "use at most `N` API requests a minute, below what Intercom allows (0: what it allows)", Category: categoryAPI},
+		&cli.IntFlag{Name: "max-requests-per-minute", Usage: "use at most `N` API requests a minute, below what Intercom allows", DefaultText: "what it allows", Category: categoryAPI},
 		&cli.IntFlag{Name: "concurrency", Usage: "have at most `N` API requests under way", Value: config.DefaultConcurrency, Category: categoryAPI},
 		&cli.DurationFlag{Name: "scroll-wait", Usage: "`SPAN` after which a company scroll that another program holds is tried again", Value: config.DefaultScrollWait, Category: categoryAPI},
 	}

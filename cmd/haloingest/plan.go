@@ -18,7 +18,7 @@ func (a *app) plan() *cli.Command {
 		Flags: concat([]cli.Flag{
 			orgFlag(),
 			&cli.StringFlag{Name: "only", Usage: "only these `STREAMS`: contacts,companies,conversations,tickets"},
-			&cli.StringFlag{Name: "since", Usage: "only what changed since `T`: 2026-01-31, 2026-01-31T12:00:00Z, 72h, 30d"},
+			&cli.StringFlag{Name: "since", Usage: "only what changed since `T`, in UTC: 2026-01-31, 2026-01-31T12:00:00Z, 72h, 30d"},
 		}, apiFlags(), storeFlags(), outputFlags()),
 		Action: a.planBackfill,
 	}
@@ -57,7 +57,7 @@ func (a *app) planBackfill(c *cli.Context) error {
 		return err
 	}
 	defer ws.close()
-	runner, err := a.runner(c, ws)
+	runner, err := a.runnerWith(c, ws, promptly(ws.cfg, ws.log))
 	if err != nil {
 		return err
 	}

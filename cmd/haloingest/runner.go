@@ -22,12 +22,20 @@ import (
 
 // newClient makes the API client of a workspace. The token passes from the store to the client and
 // nowhere else.
-func newClient(cfg config.Config, region string, token secret.Text, log *slog.Logger) (*intercom.Client, error) {
-	client, err := intercom.New(region, token.Reveal(), clientOptions(cfg, log))
+func newClient(region string, token secret.Text, o intercom.Options) (*intercom.Client, error) {
+	client, err := intercom.New(region, token.Reveal(), o)
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
 	return client, nil
+}
+
+// promptly is clientOptions for questions that somebody waits for the answer of: each is asked three times,
+// and nothing is lost by giving the command again.
+func promptly(cfg config.Config, log *slog.Logger) intercom.Options {
+	o := clientOptions(cfg, log)
+	o.MaxAttempts = 3
+	return o
 }
 
 func clientOptions(cfg config.Config, log *slog.Logger) intercom.Options {
@@ -41,8 +49,13 @@ func clientOptions(cfg config.Config, log *slog.Logger) intercom.Options {
 	}
 }
 
-// runner makes the runner of a connected workspace.
+// runner makes the runner of a connected workspace. Its requests are tried again for minutes, as long runs
+// want it.
 func (a *app) runner(c *cli.Context, ws *workspace) (*ingest.Runner, error) {
+	return a.runnerWith(c, ws, clientOptions(ws.cfg, ws.log))
+}
+
+func (a *app) runnerWith(c *cli.Context, ws *workspace, o intercom.Options) (*ingest.Runner, error) {
 	conn, err := ws.connections.Get(c.Context, ws.org)
 	if err != nil {
 		return nil, err
@@ -51,7 +64,7 @@ func (a *app) runner(c *cli.Context, ws *workspace) (*ingest.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(ws.cfg, conn.Region, token, ws.log)
+	client, err := newClient(conn.Region, token, o)
 	if err != nil {
 		return nil, err
 	}

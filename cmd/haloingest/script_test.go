@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,7 @@ var update = flag.Bool("update", false, "rewrite what the stories of testdata/sc
 //	unchanged NAME            compare them: not a row may have been written
 //	nothing-stored            no row is in any table
 //	cluster start|stop|kill   a PostgreSQL server of the story's own, which becomes the database
+//	badpassword NAME          its address with a wrong password
 //	tidy                      write the output into the file tidy, without what differs from run to run
 //	no-writes                 Intercom was asked for nothing but reading
 //
@@ -182,6 +185,14 @@ func simSettings(args []string) (name string, o intercomtest.Options, err error)
 		}
 	}
 	return name, o, nil
+}
+
+// waitMoreThanWork lets more stories run at once than there are processors, since they mostly wait.
+func waitMoreThanWork() {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 }
 
 // shortly is a context for what a story's command does itself.

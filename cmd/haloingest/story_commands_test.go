@@ -49,6 +49,7 @@ func init() { // it would refer to itself
 		"unchanged":      plainCommand(1, 1, cmdUnchanged),
 		"nothing-stored": plainCommand(0, 0, cmdNothingStored),
 		"cluster":        plainCommand(1, 1, cmdCluster),
+		"badpassword":    plainCommand(1, 1, cmdBadPassword),
 		"tidy":           plainCommand(0, 0, cmdTidy),
 		"no-writes":      plainCommand(0, 0, cmdNoWrites),
 	}
@@ -316,4 +317,12 @@ func cmdTidy(ts *testscript.TestScript, s *story, _ []string) {
 		text = u.pattern.ReplaceAllString(text, u.with)
 	}
 	ts.Check(os.WriteFile(filepath.Join(s.dir, "tidy"), []byte(text), 0o644))
+}
+
+// cmdBadPassword keeps the cluster's address over TCP with a wrong password in a variable.
+func cmdBadPassword(ts *testscript.TestScript, s *story, args []string) {
+	u, err := url.Parse(s.cluster.Server().TCPURL())
+	ts.Check(err)
+	u.User = url.UserPassword(u.User.Username(), "canary-password")
+	ts.Setenv(args[0], u.String())
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
 
 	"haloingest/cmd/haloingest/internal/connection"
@@ -139,13 +140,17 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 		outcome.State = postgres.RunInterrupted
 	case err != nil:
 		outcome.State, outcome.Err = postgres.RunFailed, err
-	case skipped > 0:
+	case len(skipped) > 0:
 		// What was skipped is still to be read; the next run takes it up where it stands.
-		outcome.State, outcome.Err = postgres.RunFailed, fmt.Errorf("%d streams were skipped", skipped)
+		outcome.State, outcome.Err = postgres.RunFailed, fmt.Errorf("skipped %s", strings.Join(skipped, ", "))
 	case r.request.full() || r.request.Kind == KindSync:
 		outcome.SyncedTo, err = r.syncedTo(ctx)
 	}
-	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	patience := 10 * time.Second
+	if errors.Is(err, postgres.ErrDatabase) {
+		patience = 2 * time.Second // it has been waited for already; the next run finds out how this one stands
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track {
 		err = r.run.ForgetSeen(finish)
@@ -160,10 +165,11 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	return report, err
 }
 
-func (r *Run) doAll(ctx, read context.Context) (skipped int, err error) {
+// doAll reads all streams and names those that the token may not read.
+func (r *Run) doAll(ctx, read context.Context) (skipped []string, err error) {
 	reference, err := r.reference(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, s := range r.streams {
 		if read.Err() != nil {
@@ -177,7 +183,7 @@ func (r *Run) doAll(ctx, read context.Context) (skipped int, err error) {
 				return skipped, err
 			}
 			r.tracker.end(s.name, StreamSkipped)
-			skipped++
+			skipped = append(skipped, s.name)
 			continue
 		}
 		if err != nil {
@@ -274,7 +280,7 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	changes = pipeline.Via(changes, dedupe.New(), 1)
 	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
 	changes = pipeline.Rebatch(changes, commitLimits, changeSize)
-	pipeline.Into(changes, sink)
+	pipeline.Into(changes, countRejects{sink, s.kind})
 	return p, sink, nil
 }
 
