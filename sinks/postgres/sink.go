@@ -54,6 +54,8 @@ type Sink struct {
 	scratch scratch
 	encoder record.Encoder
 	items   []item
+	// How much this sink has loaded, and from where on the tables are analysed again; see analyze.
+	loaded, analyzeAt int64
 	// fault is called at named points of a transaction, in tests.
 	fault func(point string) error
 }
@@ -110,6 +112,7 @@ func (s *Sink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) erro
 	})
 	switch {
 	case err == nil:
+		s.analyze(ctx, len(b.Items))
 		return nil
 	case errors.Is(err, ErrInvariant):
 		return fmt.Errorf("%s: %w", op, err)
