@@ -93,23 +93,38 @@ func (c *Client) Plan(ctx context.Context, o PlanOptions) (Plan, error) {
 	return p, nil
 }
 
-func (c *Client) planRows(ctx context.Context, s *StreamPlan, since time.Time, sample int) error {
-	k := call{op: "count " + s.Kind.Stream(), method: http.MethodPost, path: "/" + s.Kind.Stream() + "/search"}
+// Count asks how many objects of a kind there are, or have changed since a time, in one request; -1 if
+// Intercom does not tell. Companies it never tells: their only read-only list is the scroll.
+func (c *Client) Count(ctx context.Context, kind record.Kind, since time.Time) (int, error) {
+	if kind == record.KindCompany {
+		return -1, nil
+	}
+	l, err := c.list(ctx, c.newest(kind, since, 1))
+	return l.total, err
+}
+
+// newest asks for the newest rows of a kind, with the number of all of them.
+func (c *Client) newest(kind record.Kind, since time.Time, rows int) call {
+	k := call{op: "count " + kind.Stream(), method: http.MethodPost, path: "/" + kind.Stream() + "/search"}
 	field, from := "created_at", int64(1)
 	if !since.IsZero() {
 		field, from = "updated_at", max(1, since.Unix())
 	}
-	if s.Kind == record.KindContact && since.IsZero() {
+	if kind == record.KindContact && since.IsZero() {
 		k.method, k.path = http.MethodGet, "/contacts"
-		k.query = url.Values{"per_page": {strconv.Itoa(sample)}}
-	} else {
-		query := any(filter{field, ">", from})
-		if s.Kind == record.KindContact {
-			query = anyOf(filter{field, ">", from}, filter{field, "=", from})
-		}
-		k.body = searchBody{Query: query, Sort: &searchSort{field, "descending"}, Pagination: searchPage{PerPage: sample}}
+		k.query = url.Values{"per_page": {strconv.Itoa(rows)}}
+		return k
 	}
-	l, err := c.list(ctx, k)
+	query := any(filter{field, ">", from})
+	if kind == record.KindContact {
+		query = anyOf(filter{field, ">", from}, filter{field, "=", from})
+	}
+	k.body = searchBody{Query: query, Sort: &searchSort{field, "descending"}, Pagination: searchPage{PerPage: rows}}
+	return k
+}
+
+func (c *Client) planRows(ctx context.Context, s *StreamPlan, since time.Time, sample int) error {
+	l, err := c.list(ctx, c.newest(s.Kind, since, sample))
 	if err != nil {
 		return err
 	}

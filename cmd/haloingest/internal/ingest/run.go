@@ -238,7 +238,7 @@ func (r *Run) doStream(ctx, read context.Context, s stream, reference record.Ref
 	if err != nil {
 		return err
 	}
-	r.tracker.start(s.name, committed(at.Counts), 0, p)
+	r.tracker.start(s.name, committed(at.Counts), r.expected(ctx, s), p)
 	err = p.Run(ctx, read)
 	if cerr := sink.Close(ctx); err == nil {
 		err = cerr
@@ -250,6 +250,22 @@ func (r *Run) doStream(ctx, read context.Context, s stream, reference record.Ref
 		r.tracker.end(s.name, StreamComplete)
 	}
 	return err
+}
+
+// expected is how many objects the stream has, as far as one request can tell; 0 if it cannot. Only the
+// progress display uses it, so what goes wrong here is left for the stream itself to find out.
+func (r *Run) expected(ctx context.Context, s stream) int64 {
+	if !s.counted {
+		return 0
+	}
+	n, err := r.runner.Client.Count(ctx, s.kind, r.request.Since)
+	if err != nil || n < 0 {
+		return 0
+	}
+	if r.request.Sample > 0 {
+		n = min(n, r.request.Sample)
+	}
+	return int64(n)
 }
 
 // Rows and bytes of a commit (performance.md, item 7).
