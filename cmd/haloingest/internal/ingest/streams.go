@@ -16,7 +16,6 @@ import (
 type stream struct {
 	name    string
 	kind    record.Kind
-	track   bool // what it reads counts as seen by a full walk
 	anew    bool // it has no position worth keeping: what is done is not in its source any more
 	counted bool // Intercom tells how many objects it has
 	// open makes the source when its turn comes; nil means that there is nothing to read.
@@ -63,7 +62,7 @@ func (r *Run) mainStream(kind record.Kind) stream {
 	client := r.runner.Client
 	options := intercom.StreamOptions{Since: r.request.Since, Sample: r.request.Sample, PageSize: pageSize}
 	details := intercom.NewDetails(client, intercom.DetailOptions{Concurrency: r.runner.Concurrency})
-	s := stream{name: kind.Stream(), kind: kind, track: r.run.Spec.Track, counted: true, details: details}
+	s := stream{name: kind.Stream(), kind: kind, counted: true, details: details}
 	s.open = func(ctx context.Context) (pipeline.Source[record.Object], error) {
 		now, err := client.ServerTime(ctx)
 		if err != nil {
