@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,99 +21,223 @@ import (
 	"haloingest/sinks/postgres/localpg/pgtest"
 )
 
-// BenchmarkTranscripts compares the sink with psql \copy of the same rows, prepared as a binary file, into the same table with the same indexes:
-// conversations of 8 messages, 4.5 KB a row. The variants take turns, after one round to warm up; what is reported are medians of ratios of
-// one round, psql's time through ours, so that more is better, and counts per row.
+// The benchmarks compare the sink with psql \copy of the same rows, prepared as binary files, into the same tables with the same indexes. The
+// variants take turns, after one round to warm up; what is reported are medians, over the rounds, of psql's time through ours in that round, so
+// that more is better, with the smallest and the largest in the log, and counts per object for the client's side.
 //
-//	fresh/L1      an empty table; psql copies straight into the table
-//	noop/L2n      nothing has changed; psql copies into a temp table and runs INSERT … ON CONFLICT … WHERE the hash differs
-//	changed/L2c   one row in ten has changed; likewise
-//
-// HALOINGEST_BENCH_ROWS and HALOINGEST_BENCH_BATCH set the size (20,000 and 1,000).
-func BenchmarkTranscripts(b *testing.B) {
-	psql := findPSQL(b)
-	rows, batch := benchSize(b, "HALOINGEST_BENCH_ROWS", 20_000), benchSize(b, "HALOINGEST_BENCH_BATCH", 1_000)
-	url := pgtest.New(b)
-	db := openURL(b, url)
+// HALOINGEST_BENCH_ROWS, _BATCH and _ROUNDS set the size (20,000 objects in batches of 1,000, 5 rounds).
+type bench struct {
+	*testing.B
+	*loading
+	url, psql   string
+	rows, batch int
+	rounds      int
+	ratios      map[string][]float64
+	used        usage
+}
+
+func newBench(b *testing.B) *bench {
+	x := &bench{B: b, psql: findPSQL(b), ratios: make(map[string][]float64), url: pgtest.New(b)}
+	x.rows, x.batch, x.rounds = benchSize(b, "ROWS", 20_000), benchSize(b, "BATCH", 1_000), benchSize(b, "ROUNDS", 5)
+	db := openURL(b, x.url)
 	if _, err := db.Migrate(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	x := loadingOn(b, db, acquire(b, db, orgA), "bench")
-	text := newProse(1)
-	first := make([]record.Change, rows)
-	for i := range first {
-		first[i] = benchConversation(text, i, 1)
+	x.loading = loadingOn(b, db, acquire(b, db, orgA), "bench")
+	return x
+}
+
+// script runs psql in one transaction.
+func (x *bench) script(sql ...string) time.Duration {
+	x.B.Helper()
+	c := exec.Command(x.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1", "-d", x.url)
+	c.Env = append(os.Environ(), "PGOPTIONS=-c default_toast_compression=lz4")
+	c.Stdin = strings.NewReader(strings.Join(sql, "\n") + "\n")
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	began := time.Now()
+	if err := c.Run(); err != nil {
+		x.B.Fatalf("psql: %v: %s", err, out.String())
 	}
-	second := slices.Clone(first)
-	for i := 0; i < len(second); i += 10 {
-		second[i] = benchConversation(text, i, 2)
-	}
-	dir := b.TempDir()
-	files := [2]string{copyFile(b, dir, "first", x.run.ID, first), copyFile(b, dir, "second", x.run.ID, second)}
-	list := strings.Join(transcriptColumns, ", ")
-	script := func(file string) string {
-		return fmt.Sprintf(`CREATE TEMP TABLE s AS SELECT %[1]s FROM transcripts WITH NO DATA;
-\copy s (%[1]s) FROM '%[2]s' WITH (FORMAT binary)
-INSERT INTO transcripts AS t (%[1]s) SELECT %[1]s FROM s ON CONFLICT (org_id, id) DO UPDATE SET %[3]s WHERE t.content_hash IS DISTINCT FROM excluded.content_hash;
-`, list, file, newTargets().transcripts.setting("org_id", "id", "created_at"))
-	}
-	run := func(script string) time.Duration {
-		c := exec.Command(psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-1", "-d", url)
-		c.Env = append(os.Environ(), "PGOPTIONS=-c default_toast_compression=lz4")
-		c.Stdin = strings.NewReader(script)
-		var out bytes.Buffer
-		c.Stdout, c.Stderr = &out, &out
-		began := time.Now()
-		if err := c.Run(); err != nil {
-			b.Fatalf("psql: %v: %s", err, out.String())
+	return time.Since(began)
+}
+
+// load is the sink's turn.
+func (x *bench) load(changes []record.Change) time.Duration {
+	x.B.Helper()
+	before, began := measure(), time.Now()
+	for part := range slices.Chunk(changes, x.batch) {
+		if err := x.try(part...); err != nil {
+			x.B.Fatal(err)
 		}
-		return time.Since(began)
 	}
-	load := func(changes []record.Change) time.Duration {
-		began := time.Now()
-		for part := range slices.Chunk(changes, batch) {
-			if err := x.try(part...); err != nil {
-				b.Fatal(err)
-			}
-		}
-		return time.Since(began)
+	spent := time.Since(began)
+	x.used = measure().since(before)
+	return spent
+}
+
+func (x *bench) add(round int, name string, psql, ours time.Duration) {
+	x.B.Logf("round %d %s: psql %v, ours %v", round, name, psql.Round(time.Millisecond), ours.Round(time.Millisecond))
+	if round > 0 {
+		x.ratios[name] = append(x.ratios[name], psql.Seconds()/ours.Seconds())
 	}
-	empty := func() { x.exec(`TRUNCATE transcripts, knowledge, ingest.pending_links; CHECKPOINT`) }
-	ratios := make(map[string][]float64)
-	var used usage
-	for round := range 6 {
-		add := func(name string, psql, ours time.Duration) {
-			b.Logf("round %d %s: psql %v, ours %v", round, name, psql.Round(time.Millisecond), ours.Round(time.Millisecond))
-			if round > 0 {
-				ratios[name] = append(ratios[name], psql.Seconds()/ours.Seconds())
-			}
-		}
-		empty()
-		direct := run(`\copy transcripts (` + list + `) FROM '` + files[0] + `' WITH (FORMAT binary)`)
-		empty()
-		before := measure()
-		ours := load(first)
-		if used = measure().since(before); round >= 0 {
-			add("fresh/L1", direct, ours)
-		}
-		x.exec(`ANALYZE transcripts`)
-		same := run(script(files[0]))
-		add("noop/L2n", same, load(first))
-		// Each of the two finds the table as it was after the first load.
-		ours = load(second)
-		x.exec(`TRUNCATE transcripts`)
-		run(`\copy transcripts (` + list + `) FROM '` + files[0] + `' WITH (FORMAT binary)`)
-		x.exec(`ANALYZE transcripts; CHECKPOINT`)
-		add("changed/L2c", run(script(files[1])), ours)
+}
+
+// empty makes room for the next turn, whose sink begins as in a new process: with a new connection and without plans.
+func (x *bench) empty() {
+	if err := x.sink.Close(x.B.Context()); err != nil {
+		x.B.Fatal(err)
 	}
-	for name, list := range ratios {
+	x.exec(`TRUNCATE end_users, companies, transcripts, tickets, knowledge, ingest.id_map, ingest.pending_links, ingest.contact_companies, ingest.tombstones; CHECKPOINT`)
+}
+
+func (x *bench) client(b *testing.B, name string, rows int) {
+	b.ReportMetric(float64(x.used.cpu.Nanoseconds())/1000/float64(rows), name+"-client-µs/row")
+	b.ReportMetric(float64(x.used.mallocs)/float64(rows), name+"-allocs/row")
+}
+
+func (x *bench) report(b *testing.B) {
+	for name, list := range x.ratios {
 		slices.Sort(list)
 		b.ReportMetric(list[len(list)/2], name)
 		b.Logf("%s: min %.2f, median %.2f, max %.2f", name, list[0], list[len(list)/2], list[len(list)-1])
 	}
-	b.ReportMetric(float64(used.cpu.Nanoseconds())/1000/float64(rows), "client-µs/row")
-	b.ReportMetric(float64(used.mallocs)/float64(rows), "allocs/row")
 	b.ReportMetric(0, "ns/op")
+}
+
+// copyOf is a psql command that copies a file straight into a table.
+func copyOf(table string, columns []string, file string) string {
+	return `\copy ` + table + ` (` + strings.Join(columns, ", ") + `) FROM '` + file + `' WITH (FORMAT binary)`
+}
+
+// BenchmarkTranscripts loads conversations of 8 messages, 4.5 KB a row, without knowledge.
+//
+//	fresh/L1      an empty table; psql copies straight into it
+//	fresh2/L1     likewise, with two sinks that take half of the rows each
+//	noop/L2n      nothing has changed; psql copies into a temp table and runs INSERT … ON CONFLICT … WHERE the hash differs
+//	changed/L2c   one row in ten has changed; likewise
+func BenchmarkTranscripts(b *testing.B) {
+	x := newBench(b)
+	second := loadingOn(b, x.db, x.lease, "bench 2")
+	text := newProse(1)
+	old := make([]record.Change, x.rows)
+	for i := range old {
+		old[i] = benchConversation(text, i, 1)
+	}
+	changed := slices.Clone(old)
+	for i := 0; i < len(changed); i += 10 {
+		changed[i] = benchConversation(text, i, 2)
+	}
+	list, t := strings.Join(transcriptColumns, ", "), newTargets().transcripts
+	files := [2]string{x.transcriptFile(b, old), x.transcriptFile(b, changed)}
+	merge := func(file string) []string {
+		return []string{"CREATE TEMP TABLE s AS SELECT " + list + " FROM transcripts WITH NO DATA;", copyOf("s", transcriptColumns, file),
+			"INSERT INTO transcripts AS t (" + list + ") SELECT " + list + " FROM s ON CONFLICT (org_id, id) DO UPDATE SET " + t.setting("org_id", "id", "created_at") +
+				" WHERE t.content_hash IS DISTINCT FROM excluded.content_hash;"}
+	}
+	for round := range x.rounds + 1 {
+		x.empty()
+		direct := x.script(copyOf("transcripts", transcriptColumns, files[0]))
+		x.empty()
+		half := x.rows / 2
+		began := time.Now()
+		var group sync.WaitGroup
+		group.Go(func() {
+			for part := range slices.Chunk(old[half:], x.batch) {
+				if err := second.try(part...); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		x.load(old[:half])
+		group.Wait()
+		x.add(round, "fresh2/L1", direct, time.Since(began))
+		x.empty()
+		x.add(round, "fresh/L1", direct, x.load(old))
+		x.client(b, "fresh", x.rows)
+		x.exec(`ANALYZE transcripts`)
+		same := x.script(merge(files[0])...)
+		x.add(round, "noop/L2n", same, x.load(old))
+		x.client(b, "noop", x.rows)
+		ours := x.load(changed)
+		x.client(b, "changed", x.rows)
+		// psql finds the table as we found it.
+		x.empty()
+		x.script(copyOf("transcripts", transcriptColumns, files[0]))
+		x.exec(`ANALYZE transcripts; CHECKPOINT`)
+		x.add(round, "changed/L2c", x.script(merge(files[1])...), ours)
+	}
+	x.report(b)
+}
+
+// BenchmarkKnowledge loads conversations with six rows of knowledge each, of customers that are known; psql copies both tables.
+func BenchmarkKnowledge(b *testing.B) {
+	x := newBench(b)
+	x.rows /= 4
+	const contacts = 500
+	var people []record.Change
+	for i := range contacts {
+		people = append(people, contactChange(orgA, fmt.Sprint("c", i), 1, nil))
+	}
+	text := newProse(2)
+	list := make([]record.Change, x.rows)
+	var learnt copyBuffer
+	learnt.reset(knowledgeColumns)
+	for i := range list {
+		id := strconv.Itoa(i)
+		var texts []string
+		for _, n := range []int{2000, 500, 500, 500, 500, 200} {
+			texts = append(texts, text.text(n))
+		}
+		list[i] = conversationChange(orgA, id, fmt.Sprint("c", i%contacts), 1, texts, benchMessages(text, i))
+		user := linkage{endUser: record.RowID(orgA, record.KindContact, fmt.Sprint("c", i%contacts))}
+		for j := range list[i].Knowledge {
+			encodeKnowledge(&learnt, &list[i].Knowledge[j], list[i].Transcript.ID, user, x.run.ID)
+		}
+	}
+	files := [2]string{x.transcriptFile(b, list), benchFile(b, &learnt)}
+	for round := range x.rounds + 1 {
+		x.empty()
+		direct := x.script(copyOf("transcripts", transcriptColumns, files[0]), copyOf("knowledge", knowledgeColumns, files[1]))
+		x.empty()
+		x.load(people)
+		x.add(round, "fresh/copies", direct, x.load(list))
+		x.client(b, "fresh", x.rows)
+	}
+	x.report(b)
+}
+
+// BenchmarkContacts loads contacts with an e-mail address, an external id and a company each; psql copies end_users alone, without deciding who is
+// who.
+func BenchmarkContacts(b *testing.B) {
+	x := newBench(b)
+	var companies []record.Change
+	for i := range 100 {
+		companies = append(companies, companyChange(orgA, fmt.Sprint("k", i), 1, nil))
+	}
+	list := make([]record.Change, x.rows)
+	var rows copyBuffer
+	rows.reset(endUserColumns)
+	for i := range list {
+		list[i] = contactChange(orgA, fmt.Sprint("c", i), 1, func(r *record.EndUserRow) {
+			r.ExternalID, r.Email, r.Companies = fmt.Sprint("user-", i), fmt.Sprintf("somebody.%d@example.org", i), []string{fmt.Sprint("k", i%100)}
+			r.CustomFields = []byte(fmt.Sprintf(`{"plan":"pro","seats":%d,"note":"%s"}`, i, strings.Repeat("x", 300)))
+		})
+		r := list[i].EndUser
+		encodeEndUser(&rows, r.ID, record.UUID{1}, r.ExternalID, r, stamp{run: x.run.ID, created: at(0), updated: at(0)})
+	}
+	file := benchFile(b, &rows)
+	for round := range x.rounds + 1 {
+		x.empty()
+		direct := x.script(copyOf("end_users", endUserColumns, file))
+		x.empty()
+		x.load(companies)
+		x.add(round, "fresh/copy", direct, x.load(list))
+		x.client(b, "fresh", x.rows)
+		x.add(round, "noop/copy", direct, x.load(list))
+		x.client(b, "noop", x.rows)
+	}
+	x.report(b)
 }
 
 type usage struct {
@@ -144,30 +269,33 @@ func findPSQL(b *testing.B) string {
 
 func benchSize(b *testing.B, name string, usual int) int {
 	b.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(usual)))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("HALOINGEST_BENCH_"+name), strconv.Itoa(usual)))
 	if err != nil || n <= 0 {
-		b.Fatalf("%s: want a positive number", name)
+		b.Fatalf("HALOINGEST_BENCH_%s: want a positive number", name)
 	}
 	return n
 }
 
-// copyFile writes the rows as psql is to copy them.
-func copyFile(b *testing.B, dir, name string, run record.UUID, changes []record.Change) string {
+// transcriptFile writes the rows as psql is to copy them.
+func (x *bench) transcriptFile(b *testing.B, changes []record.Change) string {
 	b.Helper()
 	var buf copyBuffer
 	buf.reset(transcriptColumns)
 	for i := range changes {
 		c := &changes[i]
-		encodeTranscript(&buf, c.Transcript, linkage{}, stamp{run: run, created: at(0), updated: c.Version.FetchedAt})
+		encodeTranscript(&buf, c.Transcript, linkage{}, stamp{run: x.run.ID, created: at(0), updated: c.Version.FetchedAt})
 	}
+	return benchFile(b, &buf)
+}
+
+func benchFile(b *testing.B, buf *copyBuffer) string {
+	b.Helper()
 	if _, err := buf.finish(); err != nil {
 		b.Fatal(err)
 	}
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, buf.b, 0o644); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	dir := b.TempDir()
+	path := filepath.Join(dir, "rows")
+	if err := os.WriteFile(path, buf.b, 0o600); err != nil {
 		b.Fatal(err)
 	}
 	return path
@@ -201,12 +329,16 @@ func (p *prose) text(n int) string {
 }
 
 func benchConversation(p *prose, i, n int) record.Change {
-	return conversationChange(orgA, strconv.Itoa(1_000_000+i), "", n, nil, func(r *record.TranscriptRow) {
+	return conversationChange(orgA, strconv.Itoa(i), "", n, nil, benchMessages(p, i))
+}
+
+func benchMessages(p *prose, i int) func(r *record.TranscriptRow) {
+	return func(r *record.TranscriptRow) {
 		var list []record.Message
 		for m := range 8 {
 			list = append(list, record.Message{ID: strconv.Itoa(i*10 + m), Speaker: record.SpeakerUser, Kind: "comment", Text: p.text(360), At: at(m), AuthorID: "abc", AuthorName: "Some Body"})
 		}
 		setMessages(r, list)
 		r.Messages = nil
-	})
+	}
 }

@@ -170,8 +170,9 @@ func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []strin
 		}
 	}
 	if len(d.rows) > 0 {
+		// The kind is no condition on an index here; see the migration that made id_map_row.
 		found, err = l.readMembers(ctx, `SELECT `+memberColumns+` FROM unnest($3::uuid[]) AS k(id)
-			JOIN ingest.id_map m ON m.org_id = $1 AND m.kind = $2 AND m.row_id = k.id`, l.org, string(kind), slices.Collect(maps.Keys(d.rows)))
+			JOIN ingest.id_map m ON m.org_id = $1 AND m.row_id = k.id AND (m.kind || '') = $2`, l.org, string(kind), slices.Collect(maps.Keys(d.rows)))
 		if err != nil {
 			return nil, err
 		}

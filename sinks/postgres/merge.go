@@ -158,7 +158,7 @@ type session struct {
 }
 
 // replanAfter is how long plans are kept, for tables that others fill.
-const replanAfter = 30 * time.Second
+const replanAfter = 10 * time.Second
 
 // replan forgets the plans of all statements whenever the sink has written as much as before, and from time to time. While a table
 // is empty the planner finds one index of the organisation as good as another, and keeps to that choice until the table is
