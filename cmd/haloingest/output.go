@@ -97,6 +97,14 @@ func count[N ~int | ~int64 | ~uint64](n N) string {
 	return s
 }
 
+// times says how often.
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return count(n) + " times"
+}
+
 // size prints bytes in binary units.
 func size(n int64) string {
 	const unit = 1024

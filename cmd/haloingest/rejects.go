@@ -135,7 +135,7 @@ func (a *app) showReject(c *cli.Context) error {
 			"field", info.Field,
 			"reason", info.Reason,
 			"first seen", moment(info.CreatedAt, ""),
-			"last seen", fmt.Sprintf("%s (%d times)", moment(info.LastSeenAt, ""), info.Times),
+			"last seen", fmt.Sprintf("%s (%s)", moment(info.LastSeenAt, ""), times(int64(info.Times))),
 			"loaded since", moment(info.ResolvedAt, "no"),
 		)
 		fmt.Fprintln(w, "\nThe object as it was received:")

@@ -107,6 +107,10 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 	stop := a.showProgress(runner.Log, run)
 	report, err := run.Do(a.hard, a.read)
 	stop()
+	var crash *pipeline.PanicError
+	if errors.As(err, &crash) {
+		runner.Log.Error("this is a bug of haloingest; please report it with these lines", "panic", crash.Value, "stack", string(crash.Stack))
+	}
 	if report.Run.ID.IsZero() { // the database is gone; the error says so
 		return err
 	}
@@ -174,13 +178,13 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	}
 	table(w, []string{"table", "inserted", "updated", "unchanged", "deleted", "rejected"}, rows)
 	fmt.Fprintln(w)
-	budget := "its limit is not known"
+	budget := "Intercom tells no limit"
 	if r.API.PerMinute > 0 {
 		budget = fmt.Sprintf("%.1f %% of the budget of %s a minute", 100*r.API.BudgetShare, count(r.API.PerMinute))
 	}
 	throttled := "never throttled"
 	if r.API.Throttled > 0 {
-		throttled = fmt.Sprintf("throttled %s times", count(r.API.Throttled))
+		throttled = fmt.Sprintf("throttled %s", times(r.API.Throttled))
 	}
 	speed := ""
 	if s := r.Elapsed.Seconds(); s > 0 {
@@ -188,7 +192,7 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	}
 	fields(w,
 		"took", span(r.Elapsed)+speed,
-		"API requests", fmt.Sprintf("%s, %s, %s", count(r.API.Requests), budget, throttled),
+		"API requests", fmt.Sprintf("%s; %s; %s", count(r.API.Requests), budget, throttled),
 	)
 	for _, s := range r.Run.Streams {
 		if s.Skipped != "" {
@@ -209,10 +213,10 @@ func next(w io.Writer, org record.UUID, r ingest.Report, err error) {
 		fmt.Fprintln(w, "Not finished; what was read is committed. The same command goes on from there.")
 	}
 	if t.rejected > 0 {
-		fmt.Fprintf(w, "%s objects were rejected and are kept: haloingest rejects ls --org %s\n", count(t.rejected), org)
+		fmt.Fprintf(w, "Rejected and kept, to be tried again: haloingest rejects ls --org %s\n", org)
 	}
 	if n := len(r.Run.Unmapped); n > 0 {
-		fmt.Fprintf(w, "%d fields and values of Intercom have no place in Halo: haloingest runs show --org %s\n", n, org)
+		fmt.Fprintf(w, "Seen at Intercom, without a place in Halo (%d kinds of fields and values): haloingest runs show --org %s\n", n, org)
 	}
 	if err == nil && t.rejected == 0 {
 		fmt.Fprintf(w, "What is there now: haloingest status --org %s\n", org)

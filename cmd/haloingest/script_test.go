@@ -41,6 +41,7 @@ var update = flag.Bool("update", false, "rewrite what the stories of testdata/sc
 //	nothing-stored            no row is in any table
 //	cluster start|stop|kill   a PostgreSQL server of the story's own, which becomes the database
 //	badpassword NAME          its address with a wrong password
+//	secret NAME FILE          keep a line in a variable; it must not be shown from then on
 //	tidy                      write the output into the file tidy, without what differs from run to run
 //	no-writes                 Intercom was asked for nothing but reading
 //

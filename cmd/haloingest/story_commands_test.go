@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +48,7 @@ func init() { // it would refer to itself
 		"nothing-stored": plainCommand(0, 0, cmdNothingStored),
 		"cluster":        plainCommand(1, 1, cmdCluster),
 		"badpassword":    plainCommand(1, 1, cmdBadPassword),
+		"secret":         plainCommand(2, 2, cmdSecret),
 		"tidy":           plainCommand(0, 0, cmdTidy),
 		"no-writes":      plainCommand(0, 0, cmdNoWrites),
 	}
@@ -268,10 +267,11 @@ func (s *story) hideDatabase(address string) {
 	}
 }
 
-// hideMasterKey makes the forms of a master key secrets.
-func (s *story) hideMasterKey(key []byte) {
-	s.secrets[base64.StdEncoding.EncodeToString(key)] = "the master key"
-	s.secrets[hex.EncodeToString(key)] = "the master key"
+// cmdSecret keeps the line of a file in a variable, which must not be shown from then on.
+func cmdSecret(ts *testscript.TestScript, s *story, args []string) {
+	text := strings.TrimSpace(ts.ReadFile(args[1]))
+	ts.Setenv(args[0], text)
+	s.secrets[text] = args[0]
 }
 
 func cmdCluster(ts *testscript.TestScript, s *story, args []string) {
