@@ -293,7 +293,7 @@ func TestStatsNameEndpointsWithoutIds(t *testing.T) {
 			t.Errorf("%s: %d counted, %d made", name, st.Requests[name], n)
 		}
 	}
-	if st.Total != seen.Requests || st.Bytes != seen.Bytes || st.Throttled != 0 || st.WindowLimit != 10_000 || st.PerMinute != 60_000 || st.Share <= 0 {
+	if st.Total != seen.Requests || st.Bytes < 100*500 || st.Throttled != 0 || st.WindowLimit != 10_000 || st.PerMinute != 60_000 || st.Share <= 0 {
 		t.Errorf("stats %+v", st)
 	}
 	if names := st.Endpoints(); names[0] != "GET /conversations/{id}" {

@@ -3,7 +3,6 @@ package intercom
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -87,7 +86,7 @@ func (s *Companies) yieldSpool(ctx context.Context, spool *spool, counts pipelin
 			l, err = parseListing(r)
 		}
 		if err != nil {
-			yield(pipeline.Page[record.Object]{}, fmt.Errorf("read the spooled company scroll: %w", err))
+			yield(pipeline.Page[record.Object]{}, err)
 			return
 		}
 		page := pipeline.Page[record.Object]{Rejects: rejectRows(record.KindCompany, l.bad), Counts: counts}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,32 @@ func TestFetchFollowsMergesToTheSurvivor(t *testing.T) {
 	o, err := c.Fetch(t.Context(), record.KindContact, ids[0])
 	if err != nil || o.Gone != record.GoneMerged || o.MergedInto != ids[5] {
 		t.Errorf("%+v, %v; want merged into %s", o, err, ids[5])
+	}
+}
+
+func TestALongChainOfMergesIsFollowed(t *testing.T) {
+	c, n := answers(t, func(w http.ResponseWriter, r *http.Request) {
+		next := map[string]string{"/contacts/a": "b", "/contacts/b": "c", "/contacts/c": "d"}[r.URL.Path]
+		if next == "" {
+			io.WriteString(w, `{"id":"d"}`)
+			return
+		}
+		w.Header().Set("Link", "</contacts/"+next+`>; rel="canonical"`)
+		w.WriteHeader(http.StatusGone)
+		io.WriteString(w, `{"type":"error.list","errors":[{"code":"contact_merged"}]}`)
+	})
+	o, err := c.Fetch(t.Context(), record.KindContact, "a")
+	if err != nil || o.ID != "a" || o.Gone != record.GoneMerged || o.MergedInto != "d" || n.Load() != 4 {
+		t.Errorf("%+v, %v after %d requests; want merged into d after 4", o, err, n.Load())
+	}
+}
+
+func TestAnAnswerOfAnotherObjectIsRejected(t *testing.T) {
+	c, _ := answers(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"id":"8"}`) })
+	row := record.Object{Kind: record.KindConversation, ID: "7", Body: []byte(`{"id":"7"}`)}
+	result, err := intercom.NewDetails(c, intercom.DetailOptions{}).Process(t.Context(), []record.Object{row})
+	if err != nil || len(result.Items) != 0 || len(result.Rejects) != 1 || !strings.Contains(result.Rejects[0].Reason, `another object: id "8"`) {
+		t.Errorf("%+v, %v; want a reject", result, err)
 	}
 }
 
@@ -117,12 +144,14 @@ func TestConfirmTellsWhatIsGoneFromWhatWasMissed(t *testing.T) {
 }
 
 func TestDeletedConversationsAreListedBackToSince(t *testing.T) {
-	s := intercomtest.Start(t, small(intercomtest.Options{}))
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var clock atomic.Pointer[time.Time]
+	clock.Store(&now)
+	s := intercomtest.Start(t, small(intercomtest.Options{Now: func() time.Time { return *clock.Load() }}))
 	c := connect(t, s)
-	since, err := c.ServerTime(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.DeleteRandom(intercomtest.Conversations, 10)
+	since := now.Add(time.Hour)
+	clock.Store(&since)
 	// Tickets that are conversations go with them.
 	deleted := s.DeleteRandom(intercomtest.Conversations, 80)
 	w := mustWalk(t, intercom.NewDeleted(c, intercom.DeletedOptions{Since: since}), nil)
@@ -141,7 +170,7 @@ func TestDeletedConversationsAreListedBackToSince(t *testing.T) {
 			want++
 		}
 	}
-	if n := len(all.gone()); n != want || n < 80 {
+	if n := len(all.gone()); n != want || n < 90 {
 		t.Errorf("%d deletions in all, want %d", n, want)
 	}
 	if rest := mustWalk(t, intercom.NewDeleted(c, intercom.DeletedOptions{}), all.cursors[0]); len(rest.objects) != want-60 {
@@ -376,6 +405,21 @@ func TestTheScrollIsReadWithoutPausesHoweverSlowTheConsumer(t *testing.T) {
 	}
 	if n != 90 {
 		t.Errorf("%d companies, want 90", n)
+	}
+}
+
+func TestCompaniesThatAScrollRepeatsComeOnce(t *testing.T) {
+	s := intercomtest.Start(t, small(intercomtest.Options{}))
+	f := front{edit: func(r *http.Request, body []byte) []byte {
+		return edited(body, func(doc map[string]any) {
+			if rows, _ := doc["data"].([]any); len(rows) > 0 {
+				doc["data"] = append(rows, rows[0])
+			}
+		})
+	}}.start(t, s)
+	w := mustWalk(t, source(connect(t, f), record.KindCompany), nil)
+	if diff := cmp.Diff(ledgerIDs(s, record.KindCompany), sorted(w.live())); diff != "" || w.counts["intercom/companies/listed twice"] != 4 {
+		t.Errorf("counts %v (-ledger +walked):\n%s", w.counts, diff)
 	}
 }
 

@@ -179,15 +179,13 @@ func (c *Client) networkError(err error, status int) *Error {
 	if errors.As(err, &u) {
 		err = u.Err // the URL has the query in it
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no whole answer within %v: %w", c.opts.Timeout, err)
-	}
 	class := ClassTemporary
-	if status != 0 {
+	if status != 0 && !isTimeout(err) {
 		class = ClassUnreadable
-		if isTimeout(err) {
-			class = ClassTemporary
-		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		// Not wrapped: the deadline was this attempt's, and the caller's context is not done.
+		err = fmt.Errorf("no whole answer within %v", c.opts.Timeout)
 	}
 	return &Error{Status: status, Class: class, Hint: hintFor(ClassTemporary, 0, ""), err: censored{err, c.censor}}
 }

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// ErrSpool is a temporary file that cannot be made, written or read: a full or missing disk, mostly.
+var ErrSpool = errors.New("keep companies in a temporary file")
+
 // spool keeps the pages of a scroll in a temporary file: for each page its time (unix nanoseconds) and its
 // length, 8 bytes each, and its body. Not safe for concurrent use.
 type spool struct {
@@ -24,7 +27,7 @@ type spool struct {
 func newSpool(dir string) (*spool, error) {
 	file, err := os.CreateTemp(dir, "haloingest-scroll-*") // with mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("make a temporary file for companies: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	s := &spool{file: file, w: bufio.NewWriterSize(file, 256<<10)}
 	if os.Remove(file.Name()) != nil {
@@ -78,21 +81,19 @@ func (s *spool) rewind() error {
 func (s *spool) next() (reply, error) {
 	var frame [16]byte
 	if _, err := io.ReadFull(s.r, frame[:]); err != nil {
-		return reply{}, errors.Join(errShortSpool, err)
+		return reply{}, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	at := time.Unix(0, int64(binary.BigEndian.Uint64(frame[:8]))).UTC()
 	body := make([]byte, binary.BigEndian.Uint64(frame[8:]))
 	if _, err := io.ReadFull(s.r, body); err != nil {
-		return reply{}, errors.Join(errShortSpool, err)
+		return reply{}, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	return reply{body: body, at: at}, nil
 }
-
-var errShortSpool = errors.New("the temporary file is shorter than what was written to it")
 
 func wrapSpool(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("keep companies in a temporary file: %w", err)
+	return fmt.Errorf("%w: %w", ErrSpool, err)
 }
