@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,8 +44,8 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	}
 	set := connection.Settings{
 		Region:          strings.ToLower(c.String("region")),
-		UserIDField:     c.String("user-id-field"),
-		CompanyIDField:  c.String("company-id-field"),
+		UserIDField:     cmp.Or(c.String("user-id-field"), connection.DefaultUserIDField),
+		CompanyIDField:  cmp.Or(c.String("company-id-field"), connection.DefaultCompanyIDField),
 		ActivityRefresh: c.Duration("activity-refresh"),
 	}
 	if set.Region == "" {

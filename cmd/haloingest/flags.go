@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -85,13 +86,14 @@ func concat(groups ...[]cli.Flag) []cli.Flag {
 
 // config reads the common flags of the running command.
 func (a *app) config(c *cli.Context) (config.Config, error) {
+	dataDir := cmp.Or(c.String("data-dir"), config.DefaultDataDir)
 	cfg := config.Config{
 		DatabaseURL: c.String("database-url"),
-		DataDir:     c.String("data-dir"),
+		DataDir:     dataDir,
 		MasterKey: secret.MasterKey{
 			Value:   secret.NewText(os.Getenv(envPrefix + "MASTER_KEY")),
 			File:    c.String("master-key-file"),
-			DataDir: c.String("data-dir"),
+			DataDir: dataDir,
 		},
 		IntercomURL:          c.String("intercom-url"),
 		IntercomVersion:      c.String("intercom-version"),
@@ -152,8 +154,8 @@ func (a *app) readSecret(c *cli.Context, flag string) (secret.Text, error) {
 	switch file {
 	case "":
 		name := envName(flag)
-		text, set := os.LookupEnv(name)
-		if !set {
+		text := os.Getenv(name)
+		if text == "" {
 			return secret.Text{}, nil
 		}
 		from, in = name, strings.NewReader(text)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -211,6 +212,9 @@ func next(w io.Writer, org record.UUID, r ingest.Report, err error) {
 		fmt.Fprintln(w, "Stopped before the end; what was read is committed. The same command goes on from there.")
 	case err != nil:
 		fmt.Fprintln(w, "Not finished; what was read is committed. The same command goes on from there.")
+	}
+	if slices.ContainsFunc(r.Run.Streams, func(s postgres.StreamInfo) bool { return s.Skipped != "" }) {
+		fmt.Fprintln(w, "What was skipped is read by the same command, once the token may read it.")
 	}
 	if t.rejected > 0 {
 		fmt.Fprintf(w, "Rejected and kept, to be tried again: haloingest rejects ls --org %s\n", org)

@@ -123,7 +123,7 @@ func printRun(w io.Writer, r postgres.RunInfo) {
 		rows = append(rows, []string{s.Stream, count(t.inserted), count(t.updated), count(t.unchanged), count(t.deleted), count(t.rejected), state})
 	}
 	table(w, []string{"stream", "inserted", "updated", "unchanged", "deleted", "rejected", "state"}, rows)
-	printCounts(w, "\nCustom attributes, kept in custom_fields:", r, "custom_attribute/")
+	printCounts(w, "\nCustom attributes, kept in custom_fields of contacts and companies, in metadata of the others:", r, "custom_attribute/")
 	if len(r.Unmapped) == 0 {
 		return
 	}

@@ -185,6 +185,10 @@ func simSettings(args []string) (name string, o intercomtest.Options, err error)
 			return "", o, fmt.Errorf("sim: %s: %w", arg, err)
 		}
 	}
+	if o.RateLimit == 0 {
+		// Changes to one object are a second apart at least; a minute's start keeps them out of the future.
+		o.Now = func() time.Time { return time.Now().Add(-time.Minute) }
+	}
 	return name, o, nil
 }
 

@@ -301,6 +301,7 @@ var untidy = []struct {
 	{regexp.MustCompile(`[\d,.]+ (s|min|h|days)\b`), "SPAN"},
 	{regexp.MustCompile(`\d+(\.\d+)?(ms|µs|s|m\d+s)\b`), "SPAN"},
 	{regexp.MustCompile(`[\d,]+ objects a second`), "N objects a second"},
+	{regexp.MustCompile(`[\d.]+ % of the budget`), "N % of the budget"},
 	{regexp.MustCompile(`[\d.]+ (KiB|MiB|B)\b`), "SIZE"},
 	{regexp.MustCompile(`on \S+ \(process \d+\)`), "on HOST (process N)"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},

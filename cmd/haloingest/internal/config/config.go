@@ -49,9 +49,6 @@ func (c Config) Validate() error {
 			return fmt.Errorf("--database-url: want postgres://user@host/database (its text is not shown, it may hold a password)")
 		}
 	}
-	if c.DataDir == "" {
-		return fmt.Errorf("--data-dir is empty")
-	}
 	if info, err := os.Stat(c.DataDir); err == nil && !info.IsDir() {
 		return fmt.Errorf("--data-dir %s is a file, not a directory", c.DataDir)
 	}

@@ -177,7 +177,9 @@ func (r *Run) doAll(ctx, read context.Context) (skipped []string, err error) {
 		}
 		err := r.doStream(ctx, read, s, reference)
 		if class, ok := intercom.ClassOf(err); ok && class == intercom.ClassScope {
-			why := fmt.Sprintf("the token may not read %s: %s", s.kind.Stream(), err)
+			var refusal *intercom.Error
+			errors.As(err, &refusal) // it has a class, so it is one
+			why := fmt.Sprintf("the token may not read %s (%s); %s", s.kind.Stream(), refusal, refusal.Hint)
 			r.runner.Log.Warn("stream skipped", "stream", s.name, "why", why)
 			if err := r.run.SkipStream(ctx, s.name, why); err != nil {
 				return skipped, err
