@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,9 +37,18 @@ func (a *app) demo() *cli.Command {
 // tour runs the program's own commands, as a person would type them.
 type tour struct {
 	*app
-	dir  string // where the demo's files are
-	url  string // of the simulated workspace
-	args []string
+	out  io.Writer // what is told on the way
+	dir  string    // where the demo's files are
+	url  string    // of the simulated workspace
+	args []string  // where the data is
+	take []tourStep
+}
+
+// tourStep is a step of the tour as --json gives it.
+type tourStep struct {
+	Title    string `json:"title"`
+	Command  string `json:"command,omitempty"`
+	ExitCode int    `json:"exit_code"`
 }
 
 func (a *app) takeTour(c *cli.Context) error {
@@ -68,7 +78,7 @@ func (a *app) takeTour(c *cli.Context) error {
 		return fmt.Errorf("start the simulated workspace: %w", err)
 	}
 	defer stop()
-	t := &tour{app: a, dir: dir, url: workspace.Options().BaseURL}
+	t := &tour{app: a, out: a.stdout, dir: dir, url: workspace.Options().BaseURL}
 	token := filepath.Join(dir, "token")
 	if err := os.WriteFile(token, []byte(workspace.Options().Token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
@@ -77,7 +87,23 @@ func (a *app) takeTour(c *cli.Context) error {
 	if cfg.DatabaseURL != "" {
 		t.args = append(t.args, "--database-url", cfg.DatabaseURL)
 	}
-	return t.walk(workspace, token)
+	if cfg.MasterKey.File != "" {
+		t.args = append(t.args, "--master-key-file", cfg.MasterKey.File)
+	}
+	if a.json {
+		t.out = a.stderr // what people want to read on the way is no result
+	}
+	if err := t.walk(workspace, token); err != nil {
+		return err
+	}
+	if !a.json {
+		return nil
+	}
+	return a.result(struct {
+		Org     string     `json:"org"`
+		DataDir string     `json:"data_dir"`
+		Steps   []tourStep `json:"steps"`
+	}{demoOrg, dir, t.take}, nil)
 }
 
 // simulate serves a workspace on loopback until stop is called.
@@ -105,7 +131,11 @@ func (t *tour) walk(workspace *intercomtest.Workspace, token string) error {
 	n := workspace.Ledger().Counts()
 	t.say("A simulated Intercom workspace is up at %s: %s contacts, %s companies, %s conversations, %s tickets.",
 		t.url, count(n.Contacts), count(n.Companies), count(n.Conversations), count(n.Tickets))
-	t.say("The database is a private PostgreSQL; everything of this tour is in %s.", t.dir)
+	if slices.Contains(t.args, "--database-url") {
+		t.say("The database is yours, as organisation %s; the files of this tour are in %s.", demoOrg, t.dir)
+	} else {
+		t.say("The database is a private PostgreSQL; everything of this tour is in %s.", t.dir)
+	}
 
 	org := []string{"--org", demoOrg}
 	api := []string{"--intercom-url", t.url}
@@ -130,32 +160,49 @@ func (t *tour) walk(workspace *intercomtest.Workspace, token string) error {
 		{title: "What could not be loaded is kept, with the object as it came.", args: concat2([]string{"rejects", "ls"}, org)},
 	}
 	for i, step := range steps {
-		fmt.Fprintf(t.stdout, "\n%d. %s\n", i+1, step.title)
+		t.say("\n%d. %s", i+1, step.title)
 		if step.run != nil {
 			if err := step.run(); err != nil {
 				return fmt.Errorf("demo, step %d: %w", i+1, err)
 			}
+			t.take = append(t.take, tourStep{Title: step.title})
 			continue
 		}
-		if code := t.command(step.args); code != exitDone && !contains(step.codes, code) {
+		code := t.command(step.args)
+		t.take = append(t.take, tourStep{step.title, t.shown(step.args), code})
+		if code != exitDone && !slices.Contains(step.codes, code) {
 			return &exitError{code, fmt.Errorf("demo, step %d: the command ended with code %d", i+1, code)}
 		}
 	}
-	t.say("\nThat was the tour. Try it with other sizes (--conversations), or look around:\n  haloingest runs show --org %s --data-dir %s", demoOrg, t.dir)
+	t.say("\nThat was the tour. Try it with other sizes (--conversations), or look around:\n  %s", t.shown([]string{"runs", "show", "--org", demoOrg}))
 	return nil
 }
 
 // command shows a command line and runs it.
 func (t *tour) command(args []string) int {
-	args = append(args, t.args...)
-	fmt.Fprintf(t.stdout, "   $ haloingest %s\n\n", strings.Join(args, " "))
+	t.say("   $ %s\n", t.shown(args))
 	var out bytes.Buffer
-	code := run(t.hard, t.read, args, t.stdin, &out, t.stderr)
-	indent(t.stdout, out.String())
+	code := run(t.hard, t.read, concat2(args, t.args), t.stdin, &out, t.stderr)
+	indent(t.out, out.String())
 	return code
 }
 
-func (t *tour) say(format string, args ...any) { fmt.Fprintf(t.stdout, format+"\n", args...) }
+// shown is a command line for people to repeat. A database's address is left out: it may hold a password.
+func (t *tour) shown(args []string) string {
+	words := []string{"haloingest"}
+	for _, arg := range concat2(args, t.args) {
+		if last := words[len(words)-1]; last == "--database-url" {
+			arg = "URL"
+		}
+		if strings.ContainsAny(arg, " '\"$\\") {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+func (t *tour) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n", args...) }
 
 func indent(w io.Writer, text string) {
 	for line := range strings.Lines(text) {
@@ -169,13 +216,4 @@ func concat2(groups ...[]string) []string {
 		all = append(all, g...)
 	}
 	return all
-}
-
-func contains(list []int, n int) bool {
-	for _, x := range list {
-		if x == n {
-			return true
-		}
-	}
-	return false
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -108,7 +109,7 @@ func (b *bench) must(words []string, codes ...int) string {
 	if len(codes) == 0 {
 		codes = []int{exitDone}
 	}
-	if !contains(codes, code) {
+	if !slices.Contains(codes, code) {
 		b.tb.Fatalf("haloingest %v: code %d\n%s%s", words, code, stdout, stderr)
 	}
 	return stdout

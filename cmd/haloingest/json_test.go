@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"haloingest/sinks/postgres/localpg/pgtest"
+	"haloingest/sources/intercom/intercomtest"
+)
+
+// Every command prints exactly one JSON value with --json, whether it does what it was asked for or not.
+func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, intercomtest.Options{Conversations: 20, Oddities: -1})
+	b.must([]string{"connect", "--region", "us", "--token-file", b.token})
+	number := func() string { return "1" }
+	good := map[string][]string{ // in the order of the map's sorted keys; disconnect is kept for the end
+		"connect":        {"--region", "us", "--token-file", b.token, "--no-backfill"},
+		"demo":           {"--conversations", "10", "--latency", "0s"},
+		"rejects show":   {number()},
+		"rejects retry":  nil,
+		"runs show":      nil,
+		"migrate status": nil,
+	}
+	names := slices.Sorted(maps.Keys(leaves()))
+	names = append(slices.DeleteFunc(names, func(n string) bool { return n == "disconnect" }), "disconnect")
+	run := func(t *testing.T, args []string) (int, string, string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		code := run(context.Background(), context.Background(), args, strings.NewReader(""), &out, &errs)
+		return code, out.String(), errs.String()
+	}
+	for _, name := range names {
+		database := b.dbURL
+		if name == "demo" {
+			database = pgtest.New(t) // with a master key of its own
+		}
+		args := append(append(strings.Fields(name), good[name]...), "--json", "--database-url", database, "--data-dir", b.dir)
+		if leaves()[name].Flags != nil && hasFlag(name, "org") {
+			args = append(args, "--org", testOrg)
+		}
+		if hasFlag(name, "intercom-url") {
+			args = append(args, "--intercom-url", b.url)
+		}
+		for what, try := range map[string]struct {
+			args []string
+			code int
+		}{
+			"done":                            {args, exitDone},
+			"a flag that there is not":        {append(slices.Clone(args), "--colour"), exitUsage},
+			"a log level that there is not":   {append(slices.Clone(args), "--log-level", "loud"), exitUsage},
+			"a database that does not answer": {append(slices.Clone(args), "--database-url", "postgres://u:canary@127.0.0.1:1/db"), exitDatabase},
+			"an address of no database":       {append(slices.Clone(args), "--database-url", "mysql://u:canary@127.0.0.1:1/db"), exitUsage},
+		} {
+			if name == "rejects show" && what == "done" {
+				try.code = exitUsage // there is none
+			}
+			if name == "disconnect" && what == "done" {
+				continue // below, when nothing needs the connection any more
+			}
+			if strings.HasPrefix(what, "a database") && name == "demo" {
+				continue // it says so for its first command
+			}
+			code, stdout, stderr := run(t, try.args)
+			if code != try.code {
+				t.Errorf("%s, %s: code %d, want %d\n%s", name, what, code, try.code, stderr)
+			}
+			if strings.Contains(stdout+stderr, "canary") {
+				t.Errorf("%s, %s: it shows the password", name, what)
+			}
+			if name == "demo" {
+				stderr = "" // where the tour is told
+				if code != exitDone {
+					stderr = "haloingest: told"
+				}
+			}
+			if err := manners(try.args, code, stdout, stderr); err != nil {
+				t.Errorf("%s, %s: %v\n%s", name, what, err, stdout)
+			}
+		}
+	}
+	if code, stdout, _ := run(t, b.args("disconnect", "--json")); code != exitDone || manners([]string{"--json"}, code, stdout, "") != nil {
+		t.Errorf("disconnect: code %d\n%s", code, stdout)
+	}
+}
+
+func hasFlag(command, name string) bool {
+	for _, flag := range leaves()[command].Flags {
+		if flag.Names()[0] == name {
+			return true
+		}
+	}
+	return false
+}
