@@ -12,8 +12,11 @@ import (
 // The planner takes a table that was never analysed for nearly empty, and any index that begins with org_id for as good as the
 // right one: a lookup by key then reads the organisation's rows one after the other. Autovacuum finds out a minute
 // later; a first backfill has loaded a hundred thousand rows by then. So a sink has the tables analysed itself, after its first
-// batch and whenever it has loaded ten times as much as the last time, as far as the server knows them to be smaller than that.
-const analyzeGrowth = 10
+// few hundred objects and whenever it has loaded ten times as much as the last time, as far as the server knows them to be smaller than that.
+const (
+	analyzeFirst  = 300
+	analyzeGrowth = 10
+)
 
 // analyzed are the tables that a batch looks things up in, with the columns of its conditions: figures of the texts cost a second
 // and are autovacuum's matter, which comes as if nothing had been analysed here.
@@ -33,7 +36,7 @@ var analyzed = map[string]string{
 // forgotten: a role that does not own Halo's tables may not analyse them.
 func (s *Sink) analyze(ctx context.Context, items int) {
 	s.loaded += int64(items)
-	if s.loaded == 0 || s.loaded < s.analyzeAt || s.session == nil {
+	if s.loaded < max(analyzeFirst, s.analyzeAt) || s.session == nil {
 		return
 	}
 	s.analyzeAt = analyzeGrowth * s.loaded

@@ -75,16 +75,21 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 			claims = append(claims, it.claim())
 		}
 	}
-	d, err := l.readIdentity(ctx, kind, ids, claims)
-	if err != nil {
-		return err
-	}
 	known, err := l.tombstones(ctx, kind, sourceIDs(items))
 	if err != nil {
 		return err
 	}
+	for _, t := range known {
+		if t.Into != "" {
+			ids = append(ids, t.Into)
+		}
+	}
 	if known == nil {
 		known = make(map[string]tombstone)
+	}
+	d, err := l.readIdentity(ctx, kind, ids, claims)
+	if err != nil {
+		return err
 	}
 	p := &people{l: l, kind: kind, d: d, buried: make(map[string]tombstone)}
 	for _, it := range items {
