@@ -3,6 +3,7 @@ package intercom_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -205,12 +206,37 @@ func TestASearchThatIgnoresTheSortLosesNothing(t *testing.T) {
 
 func TestASearchWithoutTotalsLosesNothing(t *testing.T) {
 	s := intercomtest.Start(t, intercomtest.Options{Conversations: 700})
+	deepest := 0
 	f := front{edit: func(r *http.Request, body []byte) []byte {
+		var page struct{ Pages struct{ Page int } }
+		if isSearch(r) && json.Unmarshal(body, &page) == nil {
+			deepest = max(deepest, page.Pages.Page)
+		}
 		return edited(body, func(doc map[string]any) { delete(doc, "total_count") })
 	}}.start(t, s)
 	w := mustWalk(t, manyPages(connect(t, f)), nil)
 	if diff := cmp.Diff(ledgerIDs(s, record.KindConversation), sorted(w.live())); diff != "" {
 		t.Errorf("(-ledger +walked):\n%s", diff)
+	}
+	if deepest > 50 {
+		t.Errorf("the deepest page was %d, want up to 50", deepest)
+	}
+}
+
+func TestEmptyPagesWithoutEndAreAnError(t *testing.T) {
+	s := intercomtest.Start(t, intercomtest.Options{})
+	n := 0
+	f := front{handle: func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+		if !isSearch(r) {
+			return false
+		}
+		n++
+		fmt.Fprintf(w, `{"conversations":[],"total_count":9,"pages":{"next":{"starting_after":"c%d"}}}`, n)
+		return n < 2000
+	}}.start(t, s)
+	_, err := walk(t.Context(), manyPages(connect(t, f)), nil)
+	if class, _ := intercom.ClassOf(err); class != intercom.ClassTemporary || n > 500 {
+		t.Errorf("error %v after %d requests", err, n)
 	}
 }
 
