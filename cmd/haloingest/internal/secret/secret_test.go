@@ -129,3 +129,55 @@ func TestTextDoesNotPrint(t *testing.T) {
 		t.Error("the hint shows too much or too little")
 	}
 }
+
+func TestAFileThatIsNamedGoesBeforeTheEnvironmentAndTheKeptKey(t *testing.T) {
+	write := func(b byte) string {
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, bytes.Repeat([]byte{b}, MasterKeySize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	value := NewText(hex.EncodeToString(bytes.Repeat([]byte{2}, MasterKeySize)))
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		master MasterKey
+		want   byte
+	}{
+		"all three":       {MasterKey{File: write(1), Value: value, DataDir: dir}, 1},
+		"the environment": {MasterKey{Value: value, DataDir: dir}, 2},
+	} {
+		key, origin, err := tt.master.load(false)
+		if err != nil || key[0] != tt.want {
+			t.Errorf("%s: key %x from %s, %v", name, key, origin, err)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("a key was kept although one was named: %v", left)
+	}
+	if _, _, err := (MasterKey{File: filepath.Join(dir, "none"), Value: value, DataDir: dir}).load(true); !errors.Is(err, ErrMasterKey) {
+		t.Errorf("a named file that is not there: %v", err)
+	}
+}
+
+// Many processes that start together on an empty folder end up with one key.
+func TestKeysMadeAtOnceAreOneKey(t *testing.T) {
+	dir := t.TempDir()
+	keys := make(chan string, 16)
+	for range cap(keys) {
+		go func() {
+			key, _, err := MasterKey{DataDir: dir}.load(true)
+			keys <- fmt.Sprintf("%x %v", key, err)
+		}()
+	}
+	seen := map[string]bool{}
+	for range cap(keys) {
+		seen[<-keys] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("%d keys: %v", len(seen), seen)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("files are left: %v", left)
+	}
+}
