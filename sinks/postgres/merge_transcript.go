@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
+
+	"github.com/jackc/pgx/v5"
 
 	"haloingest/pipeline/record"
 )
@@ -29,7 +32,7 @@ func (l *loader) loadTranscripts(ctx context.Context, items []*item) error {
 	if err != nil {
 		return err
 	}
-	if found, err = l.complete(ctx, items, found); err != nil {
+	if err := l.complete(ctx, items, found); err != nil {
 		return err
 	}
 	work := make([]pending, 0, len(items))
@@ -65,10 +68,11 @@ func (l *loader) loadTranscripts(ctx context.Context, items []*item) error {
 	return l.writeTranscripts(ctx, work)
 }
 
-// complete adds to conversations of which only the newest parts came those that are held already, and counts and seals them anew.
-func (l *loader) complete(ctx context.Context, items []*item, found []stored) ([]stored, error) {
-	var ids []record.UUID
+// complete adds to conversations of which only the newest parts came those that are held already, and counts and seals them anew. Rows
+// that are found to say the same then are not locked.
+func (l *loader) complete(ctx context.Context, items []*item, found []stored) error {
 	at := make(map[record.UUID]int)
+	var ids []record.UUID
 	for i, it := range items {
 		r := it.transcript
 		if !r.Complete && found[i].found && found[i].hash != r.Hash && found[i].version.Compare(it.version) <= 0 {
@@ -77,26 +81,40 @@ func (l *loader) complete(ctx context.Context, items []*item, found []stored) ([
 		}
 	}
 	if len(ids) == 0 {
-		return found, nil
+		return nil
 	}
-	rows, err := l.conn.Query(ctx, `SELECT t.id, t.messages FROM unnest($2::uuid[]) AS k(id) JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id
-		ORDER BY t.id FOR UPDATE OF t`, l.org, ids)
+	rows, err := l.conn.Query(ctx, `SELECT t.id, t.messages FROM unnest($2::uuid[]) AS k(id) JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id`, l.org, ids)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id record.UUID
-		var raw []byte
-		if err := rows.Scan((*[16]byte)(&id), &raw); err != nil {
-			return nil, err
+	var changed []record.UUID
+	var id record.UUID
+	var raw []byte
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &raw}, func() error {
+		i := at[id]
+		if err := items[i].join(raw, l.encoder); err != nil {
+			return err
 		}
-		it := items[at[id]]
-		if err := it.join(raw, l.encoder); err != nil {
-			return nil, err
+		if items[i].transcript.Hash != found[i].hash {
+			changed = append(changed, id)
 		}
+		return nil
+	})
+	if err != nil || len(changed) == 0 {
+		return err
 	}
-	return found, rows.Err()
+	// What was joined must still be what is there when it is written.
+	rows, err = l.conn.Query(ctx, `SELECT t.id, t.content_hash FROM public.transcripts t WHERE t.org_id = $1 AND t.id = ANY ($2) ORDER BY t.id FOR UPDATE`, l.org, changed)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, []any{(*[16]byte)(&id), &raw}, func() error {
+		if hash := found[at[id]].hash; !bytes.Equal(raw, hash[:]) {
+			return interfered("transcript %s was changed while it was read", id)
+		}
+		return nil
+	})
+	return err
 }
 
 // join replaces the item's transcript by one that has the held messages as well.

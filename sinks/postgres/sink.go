@@ -384,10 +384,10 @@ func poison(err error) bool {
 		return false
 	}
 	switch code[:2] {
-	case "22", "23", "54", "P0", "XX":
+	case "22", "23", "54", "P0":
 		return true
 	}
-	return false
+	return code == "XX000" // a size that the server cannot handle inside; XX001 and XX002 are a broken disk
 }
 
 // refuse makes the item a reject. The reason is the server's message, which is about this row only; its detail and context, which quote
