@@ -17,16 +17,7 @@ func permute(root *cli.App, args []string) []string {
 	if len(args) > 0 && args[0] == "help" {
 		args = append(append([]string{}, args[1:]...), "--help")
 	}
-	path, rest := []string{}, args
-	commands, known := root.Commands, []cli.Flag(nil)
-	for len(rest) > 0 {
-		cmd := find(commands, rest[0])
-		if cmd == nil {
-			break
-		}
-		path, rest = append(path, rest[0]), rest[1:]
-		commands, known = cmd.Subcommands, cmd.Flags
-	}
+	path, rest, known := command(root, args)
 	if len(path) == 0 {
 		return args
 	}
@@ -51,6 +42,31 @@ func permute(root *cli.App, args []string) []string {
 		out = append(append(out, "--"), operands...)
 	}
 	return out
+}
+
+// command finds the words that name the command, wherever they stand among the flags, and returns them, the
+// other words, and the command's flags.
+func command(root *cli.App, args []string) (path, rest []string, known []cli.Flag) {
+	commands := root.Commands
+	for i, arg := range args {
+		if arg == "--" {
+			return path, append(rest, args[i:]...), known
+		}
+		cmd := find(commands, arg)
+		if cmd == nil || strings.HasPrefix(arg, "-") {
+			if len(path) == 0 && !strings.HasPrefix(arg, "-") {
+				// Neither a flag nor a command: it may be the value of a flag that stands before the command.
+				if i == 0 || !strings.HasPrefix(args[i-1], "-") {
+					return nil, args, nil
+				}
+			}
+			rest = append(rest, arg)
+			continue
+		}
+		path = append(path, arg)
+		commands, known = cmd.Subcommands, cmd.Flags
+	}
+	return path, rest, known
 }
 
 func find(commands []*cli.Command, name string) *cli.Command {

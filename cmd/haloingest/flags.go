@@ -233,6 +233,13 @@ func since(c *cli.Context, now time.Time) (time.Time, error) {
 			return notTooEarly(t.UTC(), text)
 		}
 	}
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil { // as Intercom writes times
+		t := time.Unix(seconds, 0).UTC()
+		if t.After(now) {
+			return time.Time{}, usagef("--since: %s is in the future", text)
+		}
+		return notTooEarly(t, text)
+	}
 	if number, ok := strings.CutSuffix(text, "d"); ok {
 		if days, err := strconv.ParseUint(number, 10, 16); err == nil {
 			return notTooEarly(now.UTC().AddDate(0, 0, -int(days)).Truncate(24*time.Hour), text)

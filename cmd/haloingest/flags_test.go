@@ -82,6 +82,10 @@ func TestFlagsMayComeAfterTheWords(t *testing.T) {
 		"help":                                "--help",
 		"help rejects show":                   "rejects show --help",
 		"nonsense --org X":                    "nonsense --org X",
+		"--json rejects ls --org X":           "rejects ls --json --org X",
+		"--org X status":                      "status --org X",
+		"rejects --org X show 7":              "rejects show --org X -- 7",
+		"--nonsense":                          "--nonsense",
 	} {
 		got := strings.Join(permute(root, strings.Fields(line)), " ")
 		if got != want {
@@ -139,7 +143,9 @@ func TestSinceIsATimeADateOrASpan(t *testing.T) {
 		"2026-02-30":                "cannot read",
 		"01/02/2026":                "cannot read",
 		"yesterday":                 "cannot read",
-		"1767225600":                "cannot read",
+		"1767225600":                "2026-01-01T00:00:00Z",
+		"1867225600":                "is in the future",
+		"7":                         "long before there was an Intercom",
 	} {
 		var got string
 		root := &cli.App{Flags: []cli.Flag{&cli.StringFlag{Name: "since"}}, Action: func(c *cli.Context) error {

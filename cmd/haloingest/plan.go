@@ -101,9 +101,15 @@ func printPlan(w io.Writer, org record.UUID, p planResult, duration time.Duratio
 			fmt.Fprintf(w, "  %s: %s\n", s.Stream, s.Note)
 		}
 	}
-	fmt.Fprintf(w, "\nA backfill takes %s requests and reads %s", count(p.Requests), size(p.Bytes))
+	atLeast := ""
+	for _, s := range p.Streams {
+		if s.Objects == nil {
+			atLeast = "at least "
+		}
+	}
+	fmt.Fprintf(w, "\nA backfill takes %s%s requests and reads %s%s", atLeast, count(p.Requests), atLeast, size(p.Bytes))
 	if p.RequestsPerMinute > 0 {
-		fmt.Fprintf(w, "; at %s requests a minute that is %s", count(p.RequestsPerMinute), span(duration))
+		fmt.Fprintf(w, "; at %s requests a minute that is %s%s", count(p.RequestsPerMinute), atLeast, span(duration))
 	}
 	fmt.Fprintf(w, ".\nThis plan took %s requests and wrote nothing. Go: haloingest backfill --org %s\n", count(p.PlanRequests), org)
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+
 	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/sinks/postgres"
 )
 
 func (a *app) sync() *cli.Command {
@@ -23,9 +26,22 @@ func (a *app) sync() *cli.Command {
 			}
 			defer runner.Client.Close()
 			if runner.Connection.SyncedTo.IsZero() {
+				// While the first backfill runs, that is the better answer.
+				if err := held(c.Context, ws); err != nil {
+					return err
+				}
 				return usagef("organisation %s has no complete backfill to go on from; run: haloingest backfill --org %s", ws.org, ws.org)
 			}
 			return a.execute(c, runner, ingest.Request{Kind: ingest.KindSync, Since: runner.Connection.SyncedTo})
 		},
 	}
+}
+
+// held returns a *postgres.HeldError if another run holds the workspace.
+func held(ctx context.Context, ws *workspace) error {
+	status, err := ws.Status(ctx, ws.org)
+	if err != nil || status.Lease == nil || !status.Lease.Alive {
+		return err
+	}
+	return &postgres.HeldError{Org: ws.org, Holder: status.Lease.Holder, Since: status.Lease.Since, HeartbeatAge: status.Lease.HeartbeatAge}
 }
