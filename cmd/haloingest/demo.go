@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +70,17 @@ func (a *app) takeTour(c *cli.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
 	}
+	// Held open until the end, so that a private server is started once and not for each step.
+	demo := cfg
+	demo.DataDir = dir
+	db, err := a.openDatabaseOf(c, demo)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	if err := clearTour(c.Context, db); err != nil {
+		return err
+	}
 	workspace, stop, err := simulate(intercomtest.Options{
 		Conversations: c.Int("conversations"),
 		RateLimit:     c.Int("rate-limit"),
@@ -104,6 +116,23 @@ func (a *app) takeTour(c *cli.Context) error {
 		DataDir string     `json:"data_dir"`
 		Steps   []tourStep `json:"steps"`
 	}{demoOrg, dir, t.take}, nil)
+}
+
+// clearTour removes what an earlier tour has left, so that each one begins with nothing.
+func clearTour(ctx context.Context, db *database) error {
+	if err := db.upgrade(ctx); err != nil {
+		return err
+	}
+	_, err := db.Pool().Exec(ctx, `DO $$ DECLARE t record; BEGIN
+		FOR t IN SELECT table_schema AS s, table_name AS n FROM information_schema.columns
+			WHERE column_name = 'org_id' AND (table_schema = 'ingest' OR table_schema = 'public'
+				AND table_name IN ('end_users', 'companies', 'transcripts', 'tickets', 'knowledge'))
+		LOOP EXECUTE format('DELETE FROM %I.%I WHERE org_id = %L', t.s, t.n, '`+demoOrg+`'); END LOOP;
+	END $$`)
+	if err != nil {
+		return fmt.Errorf("clear what an earlier demo left: %w", err)
+	}
+	return nil
 }
 
 // simulate serves a workspace on loopback until stop is called.

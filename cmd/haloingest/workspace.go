@@ -44,8 +44,13 @@ func (a *app) openDatabaseAllowing(c *cli.Context) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.openDatabaseOf(c, cfg)
+}
+
+func (a *app) openDatabaseOf(c *cli.Context, cfg config.Config) (*database, error) {
 	d := &database{cfg: cfg, log: a.logger(cfg)}
 	url := cfg.DatabaseURL
+	var err error
 	if url == "" {
 		d.private, err = localpg.Start(c.Context, localpg.Options{DataDir: cfg.DataDir, Log: d.log})
 		if err != nil {
