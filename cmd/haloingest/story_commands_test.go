@@ -164,7 +164,7 @@ func manners(args []string, code int, stdout, stderr string) error {
 		}
 	}
 	switch {
-	case len(other) > 0:
+	case len(other) > 0 && args[0] != "demo": // which tells its tour there where the result is JSON
 		return fmt.Errorf("on stderr is neither a log line nor an error: %q", other)
 	case len(complaints) > 1:
 		return fmt.Errorf("it complains %d times: %q", len(complaints), complaints)
