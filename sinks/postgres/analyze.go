@@ -12,9 +12,9 @@ import (
 // The planner takes a table that was never analysed for nearly empty, and any index that begins with org_id for as good as the
 // right one: a lookup by key then reads the organisation's rows one after the other. Autovacuum finds out a minute
 // later; a first backfill has loaded a hundred thousand rows by then. So a sink has the tables analysed itself, after its first
-// few hundred objects and whenever it has loaded ten times as much as the last time, as far as the server knows them to be smaller than that.
+// twenty objects and whenever it has loaded ten times as much as the last time, as far as the server knows them to be smaller than that.
 const (
-	analyzeFirst  = 300
+	analyzeFirst  = 20
 	analyzeGrowth = 10
 )
 

@@ -76,6 +76,8 @@ type loader struct {
 	used    map[*target]bool // temp tables that hold rows of this transaction
 	scratch *scratch
 	encoder *record.Encoder
+	limit   pipeline.RejectLimit
+	tally   tally                    // of the sink, this batch included
 	fault   func(point string) error // see Sink
 }
 

@@ -254,7 +254,7 @@ FROM ingest.pending_links p JOIN (SELECT id, source_id FROM v UNION ALL SELECT i
 var errCrash = errors.New("crash")
 
 func TestAnyHistoryInAnyOrderEndsInTheSameRows(t *testing.T) {
-	fewer(t, "40")
+	fewer(t, "30")
 	db := newDB(t)
 	var orgs atomic.Uint32
 	contacts, companies := []string{"a", "b", "c", "d"}, []string{"k1", "k2", "k3"}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,7 +29,10 @@ type SinkOptions struct {
 	// AsyncCommit lets COMMIT return before the batch is on disk (synchronous_commit = off): a crash of the server may lose the
 	// last batches together with their checkpoints, so that they are redone. Worth it for small batches on slow disks only.
 	AsyncCommit bool
-	Now         func() time.Time // the clock for states that do not say when they were read; nil: time.Now
+	// Rejects says when objects that the database refuses are no longer bad objects but a table that does not fit. The engine counts the
+	// rejects that come with a batch; these are the sink's own.
+	Rejects pipeline.RejectLimit
+	Now     func() time.Time // the clock for states that do not say when they were read; nil: time.Now
 }
 
 // Sink loads the changes of one stream into Halo's tables, one transaction per batch: checkpoint (which fences), probe, rows, links,
@@ -56,6 +58,7 @@ type Sink struct {
 	items   []item
 	// How much this sink has loaded, and from where on the tables are analysed again; see analyze.
 	loaded, analyzeAt int64
+	tally             tally
 	// fault is called at named points of a transaction, in tests.
 	fault func(point string) error
 }
@@ -64,6 +67,12 @@ type Sink struct {
 func (r *Run) Sink(stream string, o SinkOptions) *Sink {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Rejects.Share == 0 {
+		o.Rejects.Share = 0.01
+	}
+	if o.Rejects.Min == 0 {
+		o.Rejects.Min = 100
 	}
 	return &Sink{run: r, stream: stream, options: o, targets: newTargets(), fault: func(string) error { return nil }}
 }
@@ -114,7 +123,7 @@ func (s *Sink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) erro
 	case err == nil:
 		s.analyze(ctx, len(b.Items))
 		return nil
-	case errors.Is(err, ErrInvariant):
+	case errors.Is(err, ErrInvariant), errors.Is(err, pipeline.ErrTooManyRejects):
 		return fmt.Errorf("%s: %w", op, err)
 	case errors.Is(err, ErrFenced):
 		s.run.lease.lose(ErrFenced)
@@ -197,9 +206,16 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 		rollback(ctx, tx)
 		return nil
 	}
+	s.tally.items += int64(len(b.Items)) // taken back if the batch fails
+	defer func() {
+		if err != nil {
+			s.tally.items -= int64(len(b.Items))
+		}
+	}()
 	l := &loader{
 		session: s.session, tx: tx, run: s.run, org: s.run.lease.org, targets: &s.targets, careful: careful,
 		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder, fault: s.fault,
+		limit: s.options.Rejects, tally: s.tally,
 	}
 	items := make([]*item, len(s.items))
 	for i := range s.items {
@@ -230,6 +246,7 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
+	s.tally.rejects = l.tally.rejects
 	if err := s.fault("committed"); err != nil {
 		return err
 	}
@@ -319,106 +336,6 @@ func (l *loader) count(ctx context.Context, stream string) error {
 				GROUP BY key) b)
 		WHERE c.org_id = $1 AND c.run_id = $2 AND c.stream = $3`, l.org, l.run.ID, stream, counts)
 	return err
-}
-
-// loadCareful loads items so that what cannot be loaded is found: all of them at a savepoint, and if the database refuses, each half of
-// them on its own. One object alone that is refused becomes a reject.
-func (l *loader) loadCareful(ctx context.Context, items []*item) error {
-	if len(items) == 0 {
-		return nil
-	}
-	var err error
-	for try := 0; ; try++ {
-		err = l.atSavepoint(ctx, func() error { return l.load(ctx, items) })
-		// Somebody else may have taken the key between the probe and the write; then the next probe sees it.
-		if try > 0 || len(items) > 1 || SQLState(err) != "23505" {
-			break
-		}
-	}
-	if err == nil || !poison(err) {
-		return err
-	}
-	for _, it := range items {
-		it.outcome, it.transcript = 0, it.change.Transcript
-	}
-	if len(items) == 1 {
-		items[0].refuse(err)
-		return nil
-	}
-	half := len(items) / 2
-	if err := l.loadCareful(ctx, items[:half]); err != nil {
-		return err
-	}
-	return l.loadCareful(ctx, items[half:])
-}
-
-// atSavepoint runs f, and undoes what it has done if it fails.
-func (l *loader) atSavepoint(ctx context.Context, f func() error) error {
-	before := make(pipeline.Counts, len(l.counts))
-	before.Merge(l.counts)
-	sp, err := l.tx.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	if err := f(); err != nil {
-		l.counts = before
-		if poison(err) {
-			if undo := sp.Rollback(ctx); undo != nil {
-				return undo
-			}
-		}
-		return err
-	}
-	return sp.Commit(ctx)
-}
-
-// poison reports whether the database refused a value, so that the fault is in one of the rows and not in the connection or
-// the server: bad data, a broken constraint, something too large, an exception of a trigger.
-func poison(err error) bool {
-	var bad *encodeError
-	if errors.As(err, &bad) {
-		return true
-	}
-	code := SQLState(err)
-	if len(code) != 5 {
-		return false
-	}
-	switch code[:2] {
-	case "22", "23", "54", "P0":
-		return true
-	}
-	return code == "XX000" // a size that the server cannot handle inside; XX001 and XX002 are a broken disk
-}
-
-// refuse makes the item a reject. The reason is the server's message, which is about this row only; its detail and context, which quote
-// rows, are left out.
-func (it *item) refuse(err error) {
-	c := it.change
-	it.outcome = rejected
-	it.reject = pipeline.Reject{Stage: stageName, Kind: string(c.Kind), ID: c.SourceID}
-	if c.Object != nil {
-		it.reject.Payload = c.Object.Body
-	}
-	var bad *encodeError
-	if errors.As(err, &bad) {
-		it.reject.Field, it.reject.Reason = bad.Column, bad.Reason
-		return
-	}
-	var server *pgconn.PgError
-	if !errors.As(err, &server) {
-		it.reject.Reason = record.CleanText(err.Error())
-		return
-	}
-	it.reject.Field = server.ColumnName
-	if _, column, ok := strings.Cut(server.Where, ", column "); ok && it.reject.Field == "" {
-		column, _, _ = strings.Cut(column, ":")
-		column, _, _ = strings.Cut(column, "\n")
-		it.reject.Field = strings.TrimSpace(column)
-	}
-	it.reject.Reason = record.CleanText(server.Message) + " (SQLSTATE " + server.Code + ")"
-	if server.ConstraintName != "" {
-		it.reject.Reason += ", constraint " + server.ConstraintName
-	}
 }
 
 var _ pipeline.Sink[record.Change] = (*Sink)(nil)

@@ -223,6 +223,27 @@ func noise(n int) string {
 	return b.String()
 }
 
+func TestATableThatTakesNothingStopsTheRun(t *testing.T) {
+	x := newLoading(t)
+	x.exec(`ALTER TABLE transcripts ADD CONSTRAINT no_open_ones CHECK (status <> 'active') NOT VALID`)
+	var batch []record.Change
+	for i := range 150 {
+		batch = append(batch, conversationChange(orgA, fmt.Sprint("v", i), "", 1, nil, nil))
+	}
+	err := x.try(batch...)
+	var flood *pipeline.RejectFlood
+	if !errors.As(err, &flood) || flood.Rejects != 100 || flood.Items != 150 || !strings.Contains(flood.Reason, "no_open_ones") {
+		t.Fatalf("error: %v", err)
+	}
+	for r := range x.db.Rejects(t.Context(), orgA, RejectFilter{}) {
+		t.Fatalf("a reject was kept: %+v", r)
+	}
+	x.commit(batch[:50]...)
+	if err := x.try(batch[50:]...); !errors.Is(err, pipeline.ErrTooManyRejects) {
+		t.Errorf("the hundredth reject of the run: %v", err)
+	}
+}
+
 func TestARejectedObjectThatLoadsLaterIsResolved(t *testing.T) {
 	x := newLoading(t)
 	x.commit(contactChange(orgA, "c1", 1, func(r *record.EndUserRow) { r.Name = "\x00" }))

@@ -47,7 +47,7 @@ SELECT 'map ' || concat_ws('|', kind, source_id, reason, rank, external_id, nati
 // Contacts and companies that share external ids and addresses, with each other and with Halo's own rows, are decided one after
 // the other; here the oracle is the loader itself with one object per batch.
 func TestHowAHistoryIsCutIntoBatchesMakesNoDifference(t *testing.T) {
-	fewer(t, "40")
+	fewer(t, "20")
 	db := newDB(t)
 	var orgs atomic.Uint32
 	rapid.Check(t, func(t *rapid.T) {
