@@ -23,7 +23,7 @@ type shop struct {
 	damages []damage
 }
 
-// damage replaces a field of one object.
+// damage replaces a field of one object, or, if its id is *, of all of the kind.
 type damage struct {
 	kind, id, field string
 	value           json.RawMessage
@@ -83,7 +83,7 @@ func spoil(v any, damages []damage) (done bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, d := range damages {
-			if v["id"] == d.id && v["type"] == d.kind {
+			if (v["id"] == d.id || d.id == "*") && v["type"] == d.kind {
 				v[d.field], done = d.value, true
 			}
 		}
