@@ -97,9 +97,9 @@ func (d *decoder) string(v value, field string) string {
 func (d *decoder) line(v value, field string) string {
 	s := strings.TrimSpace(d.string(v, field))
 	if strings.HasPrefix(s, "<") && strings.HasSuffix(s, ">") {
-		return d.html.text(s)
+		return stableURLs(d.html.text(s))
 	}
-	return plainText(s)
+	return stableURLs(plainText(s))
 }
 
 // id reads the id of another object: a text or a whole number. Anything else is nobody's id, counted.
@@ -242,8 +242,8 @@ func (d *decoder) inner(v value, field string) value {
 }
 
 // attributes reads a free map. Each value is canonical JSON; one that is nested too deep or a number
-// out of range is kept as its text. With stable, the signed part of Intercom's file URLs is left out,
-// because it differs from one reading to the next.
+// out of range is kept as its text. With stable, what signs addresses of files is left out (see
+// stableURLs), because it differs from one reading to the next.
 func (d *decoder) attributes(v value, field string, stable bool) map[string]json.RawMessage {
 	v = d.inner(v, field)
 	if v.empty() {

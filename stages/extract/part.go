@@ -81,7 +81,7 @@ func (d *decoder) content(m *record.Message, body string, files []record.Attachm
 		return
 	}
 	m.HTML = stableURLs(body)
-	m.Text = d.html.text(m.HTML)
+	m.Text = stableURLs(d.html.text(m.HTML)) // again: entities may have hidden an address
 }
 
 // part reads one part of a conversation or ticket. Its type is its kind, but for the notes.

@@ -83,33 +83,10 @@ func TestTheShortcutForOneParagraphGivesWhatTheReaderGives(t *testing.T) {
 	})
 }
 
-func TestStableURLs(t *testing.T) {
-	for _, c := range []struct{ name, in, want string }{
-		{"no address", "signature=x", "signature=x"},
-		{"another's signed address stays", "https://bucket.example/a?Signature=x", "https://bucket.example/a?Signature=x"},
-		{"Intercom's loses its query", "https://downloads.intercomcdn.eu/a.png?expires=1&signature=x", "https://downloads.intercomcdn.eu/a.png"},
-		{"also Amazon's form", "https://intercom-attachments-7.example/a?X-Amz-Date=1&X-Amz-Signature=2 next", "https://intercom-attachments-7.example/a next"},
-		{"an unsigned query stays", "https://downloads.intercomcdn.com/a?b=1", "https://downloads.intercomcdn.com/a?b=1"},
-		{
-			"in HTML, several",
-			`<img src="https://downloads.intercomcdn.com/a?signature=1"> and <a href='https://downloads.intercomcdn.com/b?signature=2'>b</a>`,
-			`<img src="https://downloads.intercomcdn.com/a"> and <a href='https://downloads.intercomcdn.com/b'>b</a>`,
-		},
-		{"in JSON", `{"url":"https://downloads.intercomcdn.com/a?signature=1","x":"\"https://i.intercom.example/?signature=1\""}`, `{"url":"https://downloads.intercomcdn.com/a","x":"\"https://i.intercom.example/\""}`},
-		{"a host's name elsewhere does not count", "https://evil.example/intercom?signature=1", "https://evil.example/intercom?signature=1"},
-		{"two marks in one address", "https://a.intercom.example/?signature=1&signature=2 x", "https://a.intercom.example/ x"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if got := stableURLs(c.in); got != c.want {
-				t.Errorf("got  %s\nwant %s", got, c.want)
-			}
-		})
-	}
-}
-
 // FuzzText checks what every text must be, whatever the markup.
 func FuzzText(f *testing.F) {
-	for _, s := range []string{"<p>a</p>", "<ul><li><a href=x>b<pre>\n c", "&#0;&#xD800;&nbsp;", "<table><tr><td>a<td>b", "<textarea><b>&lt;</textarea>", "<plaintext>x", "a<br><br><br>b", "<!--"} {
+	for _, s := range []string{"<p>a</p>", "<ul><li><a href=x>b<pre>\n c", "&#0;&#xD800;&nbsp;", "<table><tr><td>a<td>b", "<textarea><b>&lt;</textarea>", "<plaintext>x", "a<br><br><br>b", "<!--",
+		"https://a.b/?sig=1&amp;x=2&quot;", "a.b?x=(1&sig=2)&y", "a.?sig=1.&sig=2.#b?expires=123456789"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

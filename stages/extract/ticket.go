@@ -129,7 +129,7 @@ func (d *decoder) ticketAttributes(t *record.Ticket, v value) {
 		case titleAttribute:
 			t.Title = d.line(m, titleAttribute)
 		case descriptionAttribute:
-			t.Description = stableURLs(d.line(m, descriptionAttribute))
+			t.Description = d.line(m, descriptionAttribute)
 		default:
 			d.attribute(t.Attributes, m, true)
 		}
