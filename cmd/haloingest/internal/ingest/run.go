@@ -285,13 +285,13 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	if err != nil {
 		return nil, nil, err
 	}
-	sink := r.run.Sink(s.name, postgres.SinkOptions{})
 	// Each stage is a goroutine of its own already; more workers, and room between the stages, would
 	// only hold more batches in memory. Distilling is the one that costs.
 	options := pipeline.Options{Buffer: -1}
 	if r.request.Kind == KindRetry {
 		options.RejectLimit.Share = -1 // they are rejects to begin with
 	}
+	sink := r.run.Sink(s.name, postgres.SinkOptions{Rejects: options.RejectLimit})
 	p := pipeline.New(options)
 	objects := pipeline.From(p, source, at.Cursor)
 	if s.details != nil {
