@@ -100,7 +100,7 @@ type TicketRow struct {
 	Category       string
 	Assignee       string
 	MessagesJSON   json.RawMessage
-	ResolvedAt     time.Time
+	ResolvedAt     time.Time // of one that no part resolved: its last change
 	Metadata       json.RawMessage
 }
 

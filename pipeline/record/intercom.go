@@ -129,7 +129,7 @@ type Ticket struct {
 	ExpectedParts int
 	HeldParts     int
 	Truncated     bool      // see Conversation
-	ResolvedAt    time.Time // when the last part moved it to resolved; zero if not resolved or unknown
+	ResolvedAt    time.Time // when the last part moved it to resolved; zero if not resolved or no part says
 
 	CreatedAt, UpdatedAt, SnoozedUntil time.Time
 }

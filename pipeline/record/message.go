@@ -24,9 +24,9 @@ func AppendTime(dst []byte, t time.Time) []byte {
 }
 
 // AppendMessages appends the canonical JSON array that the column messages holds: every object has
-// the keys of the contract ("Tables") in their sorted order, null where there is nothing, but text,
-// which is "". Attachments have the keys content_type, height, name, size, url, width. AuthorEmail and
-// Redacted are not stored.
+// the keys of the contract ("Tables") in their sorted order, null where there is nothing, but text, which
+// is "", and attachments, which is []. An attachment has the keys content_type, height, name, size, url,
+// width. AuthorEmail and Redacted are not stored.
 func AppendMessages(dst []byte, messages []Message) []byte {
 	dst = append(dst, '[')
 	for i := range messages {
@@ -49,9 +49,6 @@ func AppendMessages(dst []byte, messages []Message) []byte {
 }
 
 func appendAttachments(dst []byte, list []Attachment) []byte {
-	if len(list) == 0 {
-		return append(dst, "null"...)
-	}
 	dst = append(dst, '[')
 	for i := range list {
 		if i > 0 {
@@ -106,7 +103,7 @@ type storedAttachment struct {
 }
 
 // ParseMessages reads what AppendMessages wrote, or jsonb gave back of it. Keys that it does not know
-// are left out; AuthorEmail and Redacted are not in the table and stay zero. Null is no messages.
+// are left out; attachments of null are none. AuthorEmail and Redacted are not in the table and stay zero. Null is no messages.
 func ParseMessages(raw []byte) ([]Message, error) {
 	var stored []storedMessage
 	if err := json.Unmarshal(raw, &stored); err != nil {

@@ -21,7 +21,7 @@ func TestStoredMessages(t *testing.T) {
 		`{"content_type":"image/png","height":null,"name":"a.png","size":10,"url":"https://files.example/a.png","width":2},` +
 		`{"content_type":null,"height":null,"name":null,"size":null,"url":null,"width":null}],` +
 		`"author_id":"u","author_name":"Ada","html":"<p>x</p>","id":"9","kind":"comment","speaker":"user","text":"a\"` + "\uFFFD" + `b"},` +
-		`{"at":"2024-05-01T08:00:00Z","attachments":null,"author_id":null,"author_name":null,"html":null,"id":null,"kind":null,"speaker":null,"text":""}]`
+		`{"at":"2024-05-01T08:00:00Z","attachments":[],"author_id":null,"author_name":null,"html":null,"id":null,"kind":null,"speaker":null,"text":""}]`
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Error(diff)
 	}
@@ -65,6 +65,9 @@ func TestStoredMessagesAreCanonicalAndReadBack(t *testing.T) {
 func TestParseMessagesTellsWhatIsNoList(t *testing.T) {
 	if _, err := ParseMessages(json.RawMessage(`{"id":1}`)); err == nil {
 		t.Error("an object passed")
+	}
+	if m, err := ParseMessages(json.RawMessage(`[{"id":"1","attachments":null},{"id":"2","attachments":[]}]`)); err != nil || len(m) != 2 || m[0].Attachments != nil || m[1].Attachments != nil {
+		t.Errorf("messages without attachments are %+v, %v", m, err)
 	}
 	if m, err := ParseMessages(json.RawMessage(`null`)); m != nil || err != nil {
 		t.Errorf("null gave %v, %v", m, err)
