@@ -19,7 +19,7 @@ func (m *mapper) endUser(c *record.Change, in *record.Contact) {
 	r := &record.EndUserRow{
 		Head:      m.head(c, in.ID, in.CreatedAt, in.UpdatedAt),
 		Name:      cut.text(strings.TrimSpace(in.Name), nameChars, "name"),
-		Email:     cut.whole(in.Email, claimBytes, "email"),
+		Email:     cut.whole(strings.TrimSpace(in.Email), claimBytes, "email"),
 		Avatar:    cut.whole(in.Avatar, avatarChars, "avatar"),
 		Role:      cut.text(in.Role, nameChars, "role"),
 		FirstSeen: in.CreatedAt, LastSeen: in.LastSeenAt, LastContactedAt: in.LastContactedAt,
@@ -27,9 +27,6 @@ func (m *mapper) endUser(c *record.Change, in *record.Contact) {
 	}
 	if r.SignedUpAt.IsZero() {
 		r.SignedUpAt = in.CreatedAt
-	}
-	if strings.TrimSpace(r.Email) == "" {
-		r.Email = ""
 	}
 	r.EmailKey = emailClaim(r.Email)
 	r.ExternalID = cut.whole(m.stage.user.of(func(name string) string {

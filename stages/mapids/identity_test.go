@@ -98,7 +98,7 @@ func TestAnObjectWithoutTheChosenFieldIsNotDropped(t *testing.T) {
 func TestEmailClaims(t *testing.T) {
 	for _, c := range []struct{ email, stored, claim string }{
 		{"ann@example.com", "ann@example.com", "ann@example.com"},
-		{" Ann@Example.COM\t", " Ann@Example.COM\t", "ann@example.com"},
+		{" Ann@Example.COM\t", "Ann@Example.COM", "ann@example.com"},
 		{"", "", ""},
 		{"   ", "", ""},
 		{"n/a", "n/a", ""},

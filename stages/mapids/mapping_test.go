@@ -150,6 +150,9 @@ func TestTickets(t *testing.T) {
 		{"in progress", record.Ticket{ID: "1", StateCategory: "in_progress", Title: "T"}, record.TicketRow{Status: "in_progress", Priority: "normal", Subject: "T", Message: "T"}},
 		{"waiting", record.Ticket{ID: "1", StateCategory: "waiting_on_customer", Title: "T"}, record.TicketRow{Status: "snoozed", Priority: "normal", Subject: "T", Message: "T"}},
 		{"resolved", record.Ticket{ID: "1", StateCategory: "resolved", Title: "T", ResolvedAt: day(3)}, record.TicketRow{Status: "resolved", Priority: "normal", Subject: "T", Message: "T", ResolvedAt: day(3)}},
+		{"resolved, but no part says when", record.Ticket{ID: "1", StateCategory: "resolved", Title: "T", UpdatedAt: day(4)}, record.TicketRow{Status: "resolved", Priority: "normal", Subject: "T", Message: "T", ResolvedAt: day(4)}},
+		{"resolved before its last change", record.Ticket{ID: "1", StateCategory: "resolved", Title: "T", ResolvedAt: day(3), UpdatedAt: day(4)}, record.TicketRow{Status: "resolved", Priority: "normal", Subject: "T", Message: "T", ResolvedAt: day(3)}},
+		{"not resolved", record.Ticket{ID: "1", StateCategory: "in_progress", Title: "T", UpdatedAt: day(4)}, record.TicketRow{Status: "in_progress", Priority: "normal", Subject: "T", Message: "T"}},
 		{"an unknown state", record.Ticket{ID: "1", StateCategory: "on_hold", Title: "T"}, record.TicketRow{Status: "open", Priority: "normal", Subject: "T", Message: "T"}},
 		{"no state", record.Ticket{ID: "1", Title: "T"}, record.TicketRow{Status: "open", Priority: "normal", Subject: "T", Message: "T"}},
 		{"priorities", record.Ticket{ID: "1", Title: "T", Priority: "urgent"}, record.TicketRow{Status: "open", Priority: "priority", Subject: "T", Message: "T"}},
@@ -179,7 +182,7 @@ func TestMetadataOfATicket(t *testing.T) {
 		Attributes: map[string]json.RawMessage{"Severity": raw(`"high"`)}, Contacts: []record.Ref{{ID: "c1"}}, Company: "k1", Open: true, Shared: true,
 		Linked: []record.LinkedObject{{Type: "conversation", ID: "5", Category: "Customer"}}, SnoozedUntil: day(5), HeldParts: 500, ExpectedParts: 500, Truncated: true,
 	}
-	want := object(t, raw(`{"source":"intercom","intercom_ticket_id":"1","category":"Customer","type":{"id":"95","name":"Bug"},"state":{"id":"8540","category":"on_hold","label":"Waiting"},"priority":"low",
+	want := object(t, raw(`{"source":"intercom","intercom_ticket_id":"1","category":"Customer","type":{"id":"95","name":"Bug"},"state":"on_hold","state_id":"8540","state_label":"Waiting","priority":"low",
 		"assignee":{"id":"7","name":"Ciaran Lee"},"team":{"id":"8","name":"Support"},"attributes":{"Severity":"high"},"contacts":["c1"],"company":"k1","open":true,"shared":true,
 		"linked_objects":[{"type":"conversation","id":"5","category":"Customer"}],"snoozed_until":"2024-03-05T12:00:00Z","incomplete":{"held":500}}`))
 	if diff := cmp.Diff(want, object(t, mapped(t, Config{}, in).Ticket.Metadata)); diff != "" {

@@ -21,6 +21,11 @@ func (m *mapper) ticket(c *record.Change, in *record.Ticket) *fieldError {
 		Category:   cut.text(in.Category, nameChars, "category"),
 		ResolvedAt: in.ResolvedAt,
 	}
+	if r.ResolvedAt.IsZero() && r.Status == "resolved" {
+		// No part says when: it was made so, or Intercom gave the parts before no more. It was so at the
+		// latest when the ticket last changed.
+		r.ResolvedAt = in.UpdatedAt
+	}
 	if r.Message == "" { // as Halo's own API does it
 		r.Message = r.Subject
 	}
@@ -55,12 +60,9 @@ func (m *mapper) ticketMeta(in *record.Ticket) map[string]json.RawMessage {
 		"intercom_ticket_id": textJSON(in.ID),
 	}
 	put := putter(meta)
-	state := make(map[string]json.RawMessage, 3)
-	inner := putter(state)
-	inner.text("id", in.StateID)
-	inner.text("category", in.StateCategory)
-	inner.text("label", in.StateLabel)
-	put.object("state", state)
+	put.text("state", in.StateCategory)
+	put.text("state_id", in.StateID)
+	put.text("state_label", in.StateLabel)
 	put.named("type", in.TypeID, in.TypeName)
 	put.text("category", in.Category)
 	put.text("priority", in.Priority)
