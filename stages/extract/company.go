@@ -18,11 +18,11 @@ func (d *decoder) company(v value, id string) *record.Company {
 		case "name":
 			c.Name = d.string(m, "name")
 		case "plan": // {} when none
-			if m.kind() == object {
-				m = m.get("name")
-			}
 			if m.kind() == list && m.empty() {
 				continue
+			}
+			if m.kind() == object {
+				m = m.get("name")
 			}
 			c.Plan = d.string(m, "plan")
 		case "size":
@@ -80,6 +80,10 @@ func (d *decoder) spend(v value) json.RawMessage {
 		if v.empty() {
 			return nil
 		}
+	}
+	if v.kind() >= list {
+		d.want(v, "monthly_spend", "a number")
+		return nil
 	}
 	d.odd("monthly_spend", "(no amount)")
 	return nil

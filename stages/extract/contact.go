@@ -33,6 +33,9 @@ func (d *decoder) contact(v value, id string) *record.Contact {
 		case "phone":
 			c.Phone = d.string(m, "phone")
 		case "avatar":
+			if m.kind() == list && m.empty() {
+				continue
+			}
 			if m.kind() == object {
 				m = m.get("image_url")
 			}

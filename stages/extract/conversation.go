@@ -33,7 +33,7 @@ func (d *decoder) conversation(v value, id string) *record.Conversation {
 			if m.kind() == object {
 				c.Company, c.CompanyName = d.id(m.get("id"), "company.id"), d.string(m.get("name"), "company.name")
 			} else {
-				c.Company = d.id(m, "company")
+				c.Company = d.assignee(m, "company")
 			}
 		case "admin_assignee_id":
 			c.AdminAssignee = d.assignee(m, "admin_assignee_id")

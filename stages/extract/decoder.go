@@ -2,6 +2,7 @@ package extract
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -36,7 +37,7 @@ func (d *decoder) fail(field, reason string) {
 		return
 	}
 	if d.prefix != nil {
-		field = d.prefix() + field
+		field = d.prefix() + strings.TrimPrefix(field, "part.") // as the fields of parts are counted
 	}
 	d.bad = &badField{field, reason}
 }
@@ -78,7 +79,7 @@ func (d *decoder) known(field, s string, list ...string) {
 	d.odd(field, s)
 }
 
-// string reads a text. Numbers and booleans become their text; a list or object is no text, counted.
+// string reads a text. Numbers and booleans become their text; a list or object is a fault.
 func (d *decoder) string(v value, field string) string {
 	switch v.kind() {
 	case absent, null:
@@ -87,7 +88,7 @@ func (d *decoder) string(v value, field string) string {
 	case number, boolean:
 		return string(v.raw())
 	default:
-		d.odd(field, "("+v.kind().String()+")")
+		d.want(v, field, "a string")
 	}
 	return ""
 }
@@ -102,7 +103,7 @@ func (d *decoder) line(v value, field string) string {
 	return stableURLs(plainText(s))
 }
 
-// id reads the id of another object: a text or a whole number. Anything else is nobody's id, counted.
+// id reads the id of another object: a text or a whole number. A fraction is nobody's id, counted.
 func (d *decoder) id(v value, field string) string {
 	switch v.kind() {
 	case absent, null:
@@ -120,7 +121,7 @@ func (d *decoder) id(v value, field string) string {
 		d.odd(field, "(a fraction)")
 		return ""
 	}
-	d.odd(field, "("+v.kind().String()+")")
+	d.want(v, field, "a string or a number")
 	return ""
 }
 
@@ -131,8 +132,13 @@ func wholeNumber(s string) bool {
 
 // assignee reads the id of an admin or team; 0 is nobody as null is (fact sheet, section 1).
 func (d *decoder) assignee(v value, field string) string {
-	if v.kind() == object {
+	switch v.kind() {
+	case object:
 		v = v.get("id")
+	case list:
+		if v.empty() { // no object, as PHP writes it
+			return ""
+		}
 	}
 	if s := d.id(v, field); s != "0" {
 		return s
@@ -156,7 +162,7 @@ func (d *decoder) bool(v value, field string) bool {
 			return false
 		}
 	}
-	d.odd(field, "("+v.kind().String()+")")
+	d.want(v, field, "true or false")
 	return false
 }
 
@@ -189,8 +195,11 @@ func (d *decoder) int64(v value, field string) (int64, bool) {
 		}
 		d.odd(field, "(no count)")
 		return 0, false
+	case boolean:
+		d.odd(field, "("+v.kind().String()+")")
+		return 0, false
 	}
-	d.odd(field, "("+v.kind().String()+")")
+	d.want(v, field, "a number")
 	return 0, false
 }
 
@@ -294,23 +303,26 @@ func (d *decoder) canonical(v value, stable bool) json.RawMessage {
 }
 
 // Times. Intercom sends unix seconds; ISO 8601, milliseconds and numbers as texts occur (fact sheet,
-// sections 1 and 2). Years before 1970 and after 9999 are nobody's time: absent, counted.
+// sections 1 and 2). Years before 1970 and after 9999 are nobody's time: absent, counted. What is no time
+// at all is a fault.
 const (
 	lastSecond     = 253402300799 // the end of the year 9999
 	firstMilli     = 100_000_000_000
 	firstMicro     = firstMilli * 1000
 	firstNano      = firstMicro * 1000
 	secondsAbsurd  = "(absurd time)"
-	secondsNoTime  = "(no time)"
 	microsInSecond = 1_000_000
+	noTime         = "want a time, got a string that is none" // which, the reject's payload says
 )
 
 var timeLayouts = [...]string{
-	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00",
-	"2006-01-02 15:04:05 MST", "2006-01-02 15:04:05", "2006-01-02",
+	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02 15:04:05Z07:00",
+	// Of zones by name only the one that everybody means the same by.
+	"2006-01-02 15:04:05 UTC", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05", "2006-01-02",
+	"Mon, 02 Jan 2006 15:04:05 GMT", time.RFC1123Z,
 }
 
-// time reads a time, in microseconds at most. Zero is what is absent, 0 or cannot be a time.
+// time reads a time, in microseconds at most. Zero is what is absent, 0 or beyond all times.
 func (d *decoder) time(v value, field string) time.Time {
 	switch v.kind() {
 	case absent, null:
@@ -330,10 +342,10 @@ func (d *decoder) time(v value, field string) time.Time {
 				return d.between(at.UTC().Truncate(time.Microsecond), field)
 			}
 		}
-		d.odd(field, secondsNoTime)
+		d.fail(field, noTime)
 		return time.Time{}
 	}
-	d.odd(field, "("+v.kind().String()+")")
+	d.want(v, field, "a time")
 	return time.Time{}
 }
 
@@ -353,6 +365,9 @@ func (d *decoder) unix(s, field string) time.Time {
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	switch {
+	case errors.Is(err, strconv.ErrSyntax): // a text such as "2024-05"
+		d.fail(field, noTime)
+		return time.Time{}
 	case err != nil || math.IsNaN(f) || f < 0 || f > firstNano*1000:
 		d.odd(field, secondsAbsurd)
 		return time.Time{}

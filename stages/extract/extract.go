@@ -1,10 +1,18 @@
 // Package extract is the first stage: it reads what Intercom sent, as tolerantly as its fact sheet
 // asks for, and makes records of it whose texts PostgreSQL is sure to take.
 //
-// A field that is missing, null, of an unexpected type or absurd costs that field and is counted; it
-// never costs the object. Only what leaves no way to tell what the object is or holds makes a reject:
-// no JSON object, no usable id, the type of another stream, or a wrong type where the structure is
-// (a list of parts that is a text, an author that is a number).
+// A field that is missing, null or empty costs nothing; one whose value is absurd (a time before 1970, a
+// negative count, an unknown member of an enumeration) costs that field and is counted; unknown fields
+// are counted. Numbers and truth values become their text where a text is expected. What would otherwise
+// be lost without a word makes a reject, which names the field and keeps the object until it can be read:
+//
+//   - no JSON object, no usable id, the type of another stream;
+//   - a wrong type where the structure is (a list of parts that is a text, an author that is a number);
+//   - an object or a list, even an empty one, where the documentation has a text, a number, a truth value,
+//     a time or an id (where it has an object, {} and PHP's [] are none);
+//   - a time that is neither a number nor a text that reads as one ("bad", true, a 30th of February).
+//
+// Custom attributes are free: each is kept as what it is.
 //
 // Counters (see pipeline.Counts), all of them of values seen in the batch:
 //

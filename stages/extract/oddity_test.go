@@ -70,13 +70,11 @@ func TestTimes(t *testing.T) {
 		{"the year 292277 in seconds", `9224318015999`, at("2262-04-22T22:33:35.999Z"), false}, // read as milliseconds
 		{"the largest integer", `9223372036854775807`, at("2262-04-11T23:47:16.854775Z"), false},
 		{"beyond every number", `1e400`, time.Time{}, true},
-		{"no time", `"yesterday"`, time.Time{}, true},
-		{"a date that does not exist", `"2024-02-30"`, time.Time{}, true},
+		{"Ruby's form", `"2024-02-29 12:00:00 +0200"`, at("2024-02-29T10:00:00Z"), false},
+		{"HTTP's form", `"Thu, 29 Feb 2024 12:00:00 GMT"`, at("2024-02-29T12:00:00Z"), false},
+		{"beyond every number, as a text", `"1e400"`, time.Time{}, true},
 		{"the year 0", `"0000-01-01T00:00:00Z"`, time.Time{}, true},
-		{"the year 10000", `"10000-01-01T00:00:00Z"`, time.Time{}, true},
 		{"the year 10000 once in UTC", `"9999-12-31T23:59:59-12:00"`, time.Time{}, true},
-		{"a truth value", `true`, time.Time{}, true},
-		{"an object", `{"a":1}`, time.Time{}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			item, counts := read(t, record.KindCompany, `{"id":"1","created_at":`+c.in+`}`)
@@ -108,9 +106,12 @@ func TestOddContacts(t *testing.T) {
 		{"an unknown role is kept and counted", `{"id":"7","role":"visitor"}`, record.Contact{ID: "7", Role: "visitor"}, pipeline.Counts{"unmapped/contact/role=visitor": 1}},
 		{"the owner may be a number, 0 is nobody", `{"id":"7","role":"lead","owner_id":0}`, record.Contact{ID: "7", Role: "lead"}, nil},
 		{"names may be numbers and truth values", `{"id":"7","role":"lead","name":5,"email":true}`, record.Contact{ID: "7", Role: "lead", Name: "5", Email: "true"}, nil},
-		{"an object is no name", `{"id":"7","role":"lead","name":{"a":1}}`, record.Contact{ID: "7", Role: "lead"}, pipeline.Counts{"unmapped/contact/name=(an object)": 1}},
 		{
-			"null lists", `{"id":"7","role":"lead","tags":null,"companies":null,"custom_attributes":null,"location":null,"notes":null,"avatar":null}`,
+			"null lists", `{"id":"7","role":"lead","tags":null,"companies":null,"custom_attributes":null,"location":null,"notes":null,"avatar":null,"name":null,"created_at":null}`,
+			record.Contact{ID: "7", Role: "lead"}, nil,
+		},
+		{
+			"objects that PHP writes as lists", `{"id":"7","role":"lead","custom_attributes":[],"location":[],"avatar":[],"owner_id":[]}`,
 			record.Contact{ID: "7", Role: "lead"}, nil,
 		},
 		{
@@ -348,6 +349,71 @@ func TestWhatMakesAWholeObjectBad(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatWouldBeLostWithoutAWordIsARejectThatNamesTheField(t *testing.T) {
+	type place struct{ kind, format, field, want string }
+	var places []place
+	add := func(kind, want, fields string) {
+		for field := range strings.FieldsSeq(fields) {
+			places = append(places, place{kind, `{"id":"1","` + field + `":%s}`, field, want})
+		}
+	}
+	const texts, times = "want a string, got ", "want a time, got "
+	add("contact", texts, "external_id user_id workspace_id role email name phone language_override")
+	add("contact", times, "created_at updated_at signed_up_at last_seen_at last_request_at last_replied_at last_contacted_at")
+	add("company", texts, "company_id name website industry")
+	add("company", times, "created_at updated_at remote_created_at last_request_at")
+	add("company", "want a number, got ", "size session_count user_count monthly_spend")
+	add("conversation", texts, "title state priority")
+	add("conversation", times, "created_at updated_at waiting_since snoozed_until")
+	add("ticket", texts, "category priority ticket_state_internal_label")
+	add("ticket", "want a string or a number, got ", "ticket_id company_id")
+	add("ticket", "want true or false, got ", "open is_shared")
+	add("ticket", times, "created_at updated_at snoozed_until")
+	places = append(places,
+		place{"company", `{"id":"1","plan":{"name":%s}}`, "plan", texts},
+		place{"contact", `{"id":"1","avatar":{"image_url":%s}}`, "avatar", texts},
+		place{"contact", `{"id":"1","location":{"city":%s}}`, "location.city", texts},
+		place{"contact", `{"id":"1","tags":[{"id":"1","name":%s}]}`, "tags.name", texts},
+		place{"conversation", `{"id":"1","source":{"body":%s}}`, "source.body", texts},
+		place{"conversation", `{"id":"1","source":{"subject":%s}}`, "source.subject", texts},
+		place{"conversation", `{"id":"1","source":{"author":{"name":%s}}}`, "source.author.name", texts},
+		place{"conversation", `{"id":"1","conversation_parts":[{"id":"5","body":%s}]}`, "conversation_parts[0].body", texts},
+		place{"conversation", `{"id":"1","conversation_parts":[{"id":"5","part_type":%s}]}`, "conversation_parts[0].part_type", texts},
+		place{"conversation", `{"id":"1","conversation_parts":[{"id":"5"},{"id":"6","created_at":%s}]}`, "conversation_parts[1].created_at", times},
+		place{"conversation", `{"id":"1","conversation_parts":[{"id":"5","author":{"id":%s}}]}`, "conversation_parts[0].author.id", "want a string or a number, got "},
+		place{"conversation", `{"id":"1","conversation_parts":[{"id":"5","attachments":[{"url":%s}]}]}`, "conversation_parts[0].attachment.url", texts},
+		place{"ticket", `{"id":"1","ticket_state":{"category":%s}}`, "ticket_state.category", texts},
+		place{"ticket", `{"id":"1","ticket_attributes":{"_default_title_":%s}}`, "ticket_attributes._default_title_", texts},
+	)
+	check := func(p place, in, want string) {
+		t.Helper()
+		body := fmt.Sprintf(p.format, in)
+		result := process(t, objectOf(record.Kind(p.kind), []byte(body)))
+		if len(result.Rejects) != 1 {
+			t.Errorf("%s passed", body)
+			return
+		}
+		if r := result.Rejects[0]; r.Field != p.field || !strings.HasSuffix(r.Reason, ": "+p.field+": "+want) {
+			t.Errorf("%s: field %q, %s", body, r.Field, r.Reason)
+		}
+	}
+	for _, p := range places {
+		check(p, `{"a":1}`, p.want+"an object")
+		check(p, `["a"]`, p.want+"a list")
+		check(p, `{}`, p.want+"an object")
+		check(p, `[]`, p.want+"a list")
+		if p.want == times {
+			check(p, `true`, times+"a boolean")
+			for _, s := range []string{"bad", "yesterday", "2024-02-30", "2024-05", "2024-05-01 10:00:00 EST", "10000-01-01T00:00:00Z", "-", "e"} {
+				check(p, `"`+s+`"`, noTime)
+			}
+		}
+		if item, _ := read(t, record.Kind(p.kind), fmt.Sprintf(p.format, "null")); item.Object == nil {
+			t.Errorf("%s of null was lost", p.field)
+		}
 	}
 }
 

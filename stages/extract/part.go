@@ -194,9 +194,13 @@ func (d *decoder) source(v value, conversation string, at time.Time) record.Mess
 		case "body":
 			body = d.string(s, "source.body")
 		case "author":
-			by = d.author(s, "source.author")
+			d.prefix = func() string { return "source." }
+			by = d.author(s, "author")
+			d.prefix = nil
 		case "attachments":
-			files = d.attachments(s, "source.attachments")
+			d.prefix = func() string { return "source." }
+			files = d.attachments(s, "attachments")
+			d.prefix = nil
 		case "redacted":
 			m.Redacted = d.bool(s, "source.redacted")
 		case "type", "delivered_as", "subject", "url":

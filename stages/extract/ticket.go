@@ -127,9 +127,9 @@ func (d *decoder) ticketAttributes(t *record.Ticket, v value) {
 		m := it.value
 		switch string(m.key()) {
 		case titleAttribute:
-			t.Title = d.line(m, titleAttribute)
+			t.Title = d.line(m, "ticket_attributes."+titleAttribute)
 		case descriptionAttribute:
-			t.Description = d.line(m, descriptionAttribute)
+			t.Description = d.line(m, "ticket_attributes."+descriptionAttribute)
 		default:
 			d.attribute(t.Attributes, m, true)
 		}
