@@ -191,6 +191,13 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	if to != current {
 		d.attach(m, to, reason, previous, at)
 	}
+	if c.External == "" && to == current && d.alone(m, to) && to.External == previous {
+		// It had one and has none any more: another field was chosen, or the customer's system took it back.
+		if d.external[to.External] == to {
+			delete(d.external, to.External)
+		}
+		to.External = ""
+	}
 	if c.External != "" && to.External != c.External {
 		if d.external[to.External] == to {
 			delete(d.external, to.External)
@@ -200,6 +207,11 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	}
 	d.touched[to.ID] = to
 	return m, created
+}
+
+// alone reports whether the row is ours and m's only.
+func (d *identity) alone(m *member, b *body) bool {
+	return !b.Native && len(b.members) == 1 && b.members[0] == m
 }
 
 // choose returns the row that the object goes to and why, or nil for a new one. The reason of a binding that stays is its old one.

@@ -71,8 +71,8 @@ type targets struct {
 
 func newTargets() targets {
 	return targets{
-		endUsers:    newTarget("public", "end_users", endUserColumns, "true wins"),
-		companies:   newTarget("public", "companies", companyColumns, "true wins"),
+		endUsers:    newTarget("public", "end_users", endUserColumns, "true wins", "true sole", "true owns"),
+		companies:   newTarget("public", "companies", companyColumns, "true wins", "true sole", "true owns"),
 		transcripts: newTarget("public", "transcripts", transcriptColumns),
 		tickets:     newTarget("public", "tickets", ticketColumns),
 		knowledge:   newTarget("public", "knowledge", knowledgeColumns),

@@ -11,8 +11,10 @@ import (
 )
 
 // Contacts and companies: rows that several objects may share and that Halo may have made itself. What an object writes is laid over the
-// row if the object wins it (see identity.wins), and under it if not: then it only fills what is empty. Nothing is ever taken
-// away: keys and values that Intercom lacks stay, and so do the activity stamps that the row was made with.
+// row if the object wins it (see identity.wins), and under it if not: then it only fills what is empty. Keys and values that
+// Intercom lacks stay, and so do the activity stamps that the row was made with. Only where the row is this program's and stands
+// for one object alone is what the object has lost taken away: its columns, its external id, and the context entries that this
+// program wrote.
 
 var idMapColumns = []string{"org_id", "kind", "source_id", "row_id", "reason", "rank", "source_updated_at", "content_hash", "last_request_at",
 	"deleted_at", "fetched_at", "external_id", "companies", "merged_into", "native"}
@@ -27,11 +29,16 @@ func contentUpdate(table string, values ...string) string {
 	var b strings.Builder
 	b.WriteString("UPDATE public." + table + " e SET source = '" + sourceName + "', run_id = k.run_id, updated_at = k.updated_at")
 	for _, c := range values {
-		b.WriteString(", " + c + " = CASE WHEN k.wins THEN coalesce(k." + c + ", e." + c + ") ELSE coalesce(e." + c + ", k." + c + ") END")
+		b.WriteString(", " + c + " = CASE WHEN k.owns THEN k." + c + " WHEN k.wins THEN coalesce(k." + c + ", e." + c + ") ELSE coalesce(e." + c + ", k." + c + ") END")
 	}
 	for _, c := range []string{"custom_fields", "context"} {
 		have := "CASE WHEN jsonb_typeof(e." + c + ") = 'object' THEN e." + c + " ELSE '{}' END"
-		b.WriteString(", " + c + " = CASE WHEN k.wins THEN (" + have + ") || k." + c + " ELSE k." + c + " || (" + have + ") END")
+		kept := have
+		if c == "context" {
+			// What this program wrote for the one object that the row shows goes with it: a tag that was taken off at Intercom, say.
+			kept = "CASE WHEN k.sole THEN (" + have + ") - ARRAY(SELECT key FROM jsonb_object_keys(" + have + ") AS key WHERE starts_with(key, 'intercom_')) ELSE " + have + " END"
+		}
+		b.WriteString(", " + c + " = CASE WHEN k.wins THEN (" + kept + ") || k." + c + " ELSE k." + c + " || (" + have + ") END")
 	}
 	for _, c := range []string{"source_id", "source_updated_at", "content_hash"} {
 		b.WriteString(", " + c + " = CASE WHEN k.wins THEN k." + c + " ELSE e." + c + " END")
@@ -46,7 +53,9 @@ type arrival struct {
 	m    *member
 	b    *body
 	wins bool
-	wave int // 0: makes the row; n: is the n-th to be merged into it
+	sole bool // no other object is bound to the row
+	owns bool // and Halo did not make it: what the object lacks is not in the row either
+	wave int  // 0: makes the row; n: is the n-th to be merged into it
 }
 
 // people is the work of one batch on the objects of one kind.
@@ -107,9 +116,6 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 func (it *item) claim() claim {
 	if r := it.change.EndUser; r != nil {
 		c := claim{ID: it.change.SourceID, External: r.ExternalID, Email: r.EmailKey, Updated: it.version.UpdatedAt}
-		if c.Email == "" {
-			c.Email = record.EmailKey(r.Email)
-		}
 		if r.Role == "user" {
 			c.Rank = 1
 		}
@@ -159,7 +165,8 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	} else {
 		m.Companies = it.change.EndUser.Companies
 	}
-	a := arrival{it: it, m: m, b: b, wins: d.wins(m), wave: b.waves}
+	a := arrival{it: it, m: m, b: b, wins: d.wins(m), sole: len(b.members) == 1, wave: b.waves}
+	a.owns = a.sole && !b.Native
 	if a.wins {
 		b.Content = m.ID
 	} else if b.Content == m.ID {
@@ -330,6 +337,8 @@ func (p *people) writeContent(ctx context.Context) error {
 			}
 			if wave > 0 {
 				buf.bool(a.wins)
+				buf.bool(a.sole)
+				buf.bool(a.owns)
 			}
 		}
 		if buf.rows == 0 {
