@@ -167,6 +167,7 @@ type Message struct {
 	AuthorName  string
 	AuthorEmail string // not stored; used to know a contact by
 	Redacted    bool
+	Chosen      bool `json:",omitempty"` // by a user: picks one of the answers that a bot or agent offered. Not stored
 	Attachments []Attachment
 }
 

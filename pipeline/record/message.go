@@ -26,7 +26,7 @@ func AppendTime(dst []byte, t time.Time) []byte {
 // AppendMessages appends the canonical JSON array that the column messages holds: every object has
 // the keys of the contract ("Tables") in their sorted order, null where there is nothing, but text, which
 // is "", and attachments, which is []. An attachment has the keys content_type, height, name, size, url,
-// width. AuthorEmail and Redacted are not stored.
+// width. AuthorEmail, Redacted and Chosen are not stored.
 func AppendMessages(dst []byte, messages []Message) []byte {
 	dst = append(dst, '[')
 	for i := range messages {
@@ -103,7 +103,7 @@ type storedAttachment struct {
 }
 
 // ParseMessages reads what AppendMessages wrote, or jsonb gave back of it. Keys that it does not know
-// are left out; attachments of null are none. AuthorEmail and Redacted are not in the table and stay zero. Null is no messages.
+// are left out; attachments of null are none. AuthorEmail, Redacted and Chosen are not in the table and stay zero. Null is no messages.
 func ParseMessages(raw []byte) ([]Message, error) {
 	var stored []storedMessage
 	if err := json.Unmarshal(raw, &stored); err != nil {

@@ -19,6 +19,7 @@ type sentence struct {
 	agent    bool
 	first    bool           // the turn's first sentence
 	last     bool           // the turn's last sentence
+	chosen   bool           // one of the answers that a bot offered, see Turn
 	opening  bool           // said by the customer before any agent spoke
 	cues     [classes]uint8 // how many cues of each class
 	content  int            // words that are neither stop words nor small talk
@@ -46,7 +47,7 @@ func (a *analysis) read(c *Conversation) {
 		answered = answered || agent
 		for k, span := range t.Sentences {
 			last := k == len(t.Sentences)-1
-			s := sentence{turn: i, agent: agent, first: k == 0, last: last, opening: !answered}
+			s := sentence{turn: i, agent: agent, first: k == 0, last: last, chosen: t.Chosen, opening: !answered}
 			s.span = trimNoise(t.Text, span, agent, last)
 			s.span.End = s.span.Start + widthCut(t.Text[s.span.Start:s.span.End])
 			if s.span.End <= s.span.Start {

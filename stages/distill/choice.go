@@ -33,12 +33,13 @@ const (
 
 // pick chooses the summary, in the order of the conversation: early sentences of the customer that say
 // what it is about, and late ones of agents that say what was done. The problem is the customer's best
-// sentence where its place counts for less; nil if there is none.
+// sentence where its place counts for less; nil if there is none. Chosen answers count only where the
+// customer says nothing else.
 func (a *analysis) pick() (summary []*sentence, problem *sentence) {
 	var customer, agent []*sentence
 	place, most := 0, 0
 	for i := range a.sentences {
-		if s := &a.sentences[i]; !s.agent && s.substantive() {
+		if s := &a.sentences[i]; !s.agent && !s.chosen && s.substantive() {
 			s.weight = s.matter() - customerPlace*place
 			if s.opening {
 				s.weight += openingBonus
@@ -52,11 +53,13 @@ func (a *analysis) pick() (summary []*sentence, problem *sentence) {
 			place++
 		}
 	}
-	for i := 0; i < len(a.sentences) && len(customer) == 0; i++ {
-		if s := &a.sentences[i]; !s.agent && s.content > 0 { // better than nothing
-			customer = append(customer, s)
-			if problem == nil {
-				problem = s
+	for _, chosen := range [...]bool{false, true} { // better than nothing
+		for i := 0; i < len(a.sentences) && len(customer) == 0; i++ {
+			if s := &a.sentences[i]; !s.agent && s.chosen == chosen && s.content > 0 {
+				customer = append(customer, s)
+				if problem == nil {
+					problem = s
+				}
 			}
 		}
 	}

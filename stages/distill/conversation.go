@@ -27,6 +27,7 @@ type Turn struct {
 	Name      string // the author's, may be empty
 	At        time.Time
 	Text      string // the message's text, whole: quotes are ranges of it
+	Chosen    bool   // the customer's, one of the answers that a bot offered, perhaps pressed as a button
 	Parts     []Span // what of Text its author wrote: no quoted replies, no signature
 	Sentences []Span // the sentences of Parts, without outer white space
 }
@@ -65,7 +66,7 @@ func readConversation(c *Conversation, t *record.TranscriptRow, spans []Span) (_
 			others++
 			continue
 		}
-		turn := Turn{MessageID: m.ID, Speaker: m.Speaker, Name: m.AuthorName, At: m.At, Text: record.CleanText(m.Text)}
+		turn := Turn{MessageID: m.ID, Speaker: m.Speaker, Name: m.AuthorName, At: m.At, Text: record.CleanText(m.Text), Chosen: chosen(m)}
 		mark := len(spans)
 		spans = appendClean(spans, turn.Text, len(c.Turns) == 0 && (m.Kind == record.MessageSource || i == 0))
 		if mark == len(spans) {
@@ -80,6 +81,12 @@ func readConversation(c *Conversation, t *record.TranscriptRow, spans []Span) (_
 		c.Turns = append(c.Turns, turn)
 	}
 	return spans, others
+}
+
+// chosen reports whether a message is the customer's choice of an offered answer. Those say little of what
+// the customer wants to know ("Talk to a person"), in words that are not the customer's.
+func chosen(m *record.Message) bool {
+	return m.Speaker == record.SpeakerUser && (m.Chosen || m.Kind == "quick_reply")
 }
 
 // speaks reports whether a message may become knowledge at all, whoever its author is. Of what agents

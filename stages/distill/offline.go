@@ -16,7 +16,7 @@ import (
 type Offline struct{ scratch sync.Pool }
 
 // Name names the rules; its number goes up when they change.
-func (*Offline) Name() string { return "offline/1" }
+func (*Offline) Name() string { return "offline/2" }
 
 // Distill returns the summary, the problem, the resolution or the open issue, questions that were
 // answered, and facts that the customer gave. It never fails and does not look at ctx.
@@ -72,7 +72,7 @@ func (a *analysis) answers() []pair {
 	var pairs []pair
 	for i := range a.sentences {
 		q := &a.sentences[i]
-		if q.agent || q.content == 0 || !q.question && q.cues[cueAsk] == 0 {
+		if q.agent || q.chosen || q.content == 0 || !q.question && q.cues[cueAsk] == 0 {
 			continue
 		}
 		p := pair{question: []*sentence{q}, answer: a.answer(i)}

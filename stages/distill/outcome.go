@@ -176,7 +176,7 @@ func (a *analysis) complaint(problem *sentence) *sentence {
 		if s.turn <= problem.turn {
 			break
 		}
-		if !s.agent && s.substantive() && (s.cues[cueFault]+s.cues[cueDenied] > 0 || s.question && s.content >= 4) {
+		if !s.agent && !s.chosen && s.substantive() && (s.cues[cueFault]+s.cues[cueDenied] > 0 || s.question && s.content >= 4) {
 			return s
 		}
 	}

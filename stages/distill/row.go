@@ -243,7 +243,7 @@ func title(c *Conversation) string {
 	if s := oneLine(c.Subject, titleWidth); s != "" {
 		return s
 	}
-	best := ""
+	best, most := "", 0
 	for _, speaker := range [...]string{record.SpeakerUser, record.SpeakerAgent} {
 		for i := range c.Turns {
 			t := &c.Turns[i]
@@ -254,13 +254,11 @@ func title(c *Conversation) string {
 				s := sentence{span: trimNoise(t.Text, span, speaker == record.SpeakerAgent, true)}
 				s.span.End = s.span.Start + widthCut(t.Text[s.span.Start:s.span.End])
 				text := t.Text[s.span.Start:s.span.End]
-				if s.tokens = appendTokens(nil, t.Text, s.span.Start, s.span.End); len(s.tokens) > 0 {
-					if s.measure(t.Text); s.substantive() {
-						return oneLine(text, titleWidth)
-					}
+				if n := s.titleRank(t, text); n > most {
+					best, most = text, n
 				}
-				if best == "" && substantial(text) {
-					best = text
+				if most == bestTitle {
+					return oneLine(best, titleWidth)
 				}
 			}
 		}
@@ -269,6 +267,25 @@ func title(c *Conversation) string {
 		}
 	}
 	return oneLine(best, titleWidth)
+}
+
+const bestTitle = 4
+
+// titleRank says how well a sentence stands for its conversation: fully if it is substantive; less with a
+// word of content; less if it only picks an offered answer; hardly if it is a greeting; 0 for no words.
+func (s *sentence) titleRank(t *Turn, text string) int {
+	if s.tokens = appendTokens(nil, t.Text, s.span.Start, s.span.End); len(s.tokens) > 0 {
+		s.measure(t.Text)
+		switch {
+		case t.Chosen && s.content > 0:
+			return 2
+		case s.substantive():
+			return bestTitle
+		case s.content > 0:
+			return 3
+		}
+	}
+	return b2i(substantial(text))
 }
 
 // oneLine makes a text one line of at most width characters, cut between words where there are any.

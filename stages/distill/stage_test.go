@@ -50,6 +50,12 @@ func agent(text string) record.Message {
 	return record.Message{Speaker: record.SpeakerAgent, Text: text, AuthorID: "7", AuthorName: "Bea"}
 }
 
+func pressed(text string) record.Message {
+	m := user(text)
+	m.Kind = "quick_reply"
+	return m
+}
+
 func process(t testing.TB, cfg Config, rows ...*record.TranscriptRow) pipeline.Result[record.Change] {
 	t.Helper()
 	var in []record.Change

@@ -342,6 +342,10 @@ func (d *decoder) time(v value, field string) time.Time {
 				return d.between(at.UTC().Truncate(time.Microsecond), field)
 			}
 		}
+		if strings.HasPrefix(s, "0000-00-00") { // no date, as MySQL writes it
+			d.odd(field, secondsAbsurd)
+			return time.Time{}
+		}
 		d.fail(field, noTime)
 		return time.Time{}
 	}

@@ -73,6 +73,7 @@ func TestTimes(t *testing.T) {
 		{"Ruby's form", `"2024-02-29 12:00:00 +0200"`, at("2024-02-29T10:00:00Z"), false},
 		{"HTTP's form", `"Thu, 29 Feb 2024 12:00:00 GMT"`, at("2024-02-29T12:00:00Z"), false},
 		{"beyond every number, as a text", `"1e400"`, time.Time{}, true},
+		{"MySQL's no date", `"0000-00-00 00:00:00"`, time.Time{}, true},
 		{"the year 0", `"0000-01-01T00:00:00Z"`, time.Time{}, true},
 		{"the year 10000 once in UTC", `"9999-12-31T23:59:59-12:00"`, time.Time{}, true},
 	} {
@@ -199,6 +200,31 @@ func TestSpeakers(t *testing.T) {
 			m, _ := partsOf(t, `{"id":"5",`+c.part+`}`)
 			if len(m) != 1 || m[0].Speaker != c.want {
 				t.Errorf("got %+v, want %s", m, c.want)
+			}
+		})
+	}
+}
+
+func TestChosenAnswers(t *testing.T) {
+	const offer = `{"id":"1","part_type":"comment","body":"What is it?","author":{"type":"bot"},"metadata":{"quick_reply_options":[{"text":"Track my order"},{"text":" Talk to a person "},7]}}`
+	const other = `{"id":"2","part_type":"note","body":"hm","author":{"type":"admin"}}`
+	for _, c := range []struct {
+		name, parts string
+		want        bool
+	}{
+		{"a button", `{"id":"9","part_type":"quick_reply","body":"<p>Yes</p>","author":{"type":"user"}}`, true},
+		{"a comment with a button's id", offer + `,{"id":"9","part_type":"comment","body":"x","author":{"type":"user"},"metadata":{"quick_reply_uuid":"u"}}`, true},
+		{"the words of an offer", offer + `,` + other + `,{"id":"9","part_type":"comment","body":"<p>talk to a person</p>","author":{"type":"lead"}}`, true},
+		{"other words", offer + `,{"id":"9","part_type":"comment","body":"Where is it?","author":{"type":"user"}}`, false},
+		{"the words of an offer that was passed over", offer + `,{"id":"8","part_type":"comment","body":"No","author":{"type":"user"}},{"id":"9","part_type":"comment","body":"Track my order","author":{"type":"user"}}`, false},
+		{"the words without an offer", `{"id":"9","part_type":"comment","body":"Track my order","author":{"type":"user"}}`, false},
+		{"an admin's buttons", `{"id":"9","part_type":"quick_reply","body":"Yes or no?","author":{"type":"admin"},"metadata":{"quick_reply_options":[{"text":"Yes"}]}}`, false},
+		{"metadata that is no object", `{"id":"9","part_type":"comment","body":"x","author":{"type":"user"},"metadata":[7]}`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, _ := partsOf(t, c.parts)
+			if last := m[len(m)-1]; last.ID != "9" || last.Chosen != c.want {
+				t.Errorf("got %+v", last)
 			}
 		})
 	}

@@ -67,7 +67,8 @@ func (d *decoder) speaker(a author) string {
 // message is what a part says beside its message proper.
 type message struct {
 	record.Message
-	state, previousState string // of a ticket part
+	state, previousState string   // of a ticket part
+	choices              []string // answers that it offers
 }
 
 // content sets body and attachments, or nothing of a redacted message.
@@ -110,6 +111,8 @@ func (d *decoder) part(v value) (p message) {
 			p.state = d.stateCategory(m)
 		case "previous_ticket_state":
 			p.previousState = d.stateCategory(m)
+		case "metadata":
+			d.partMetadata(&p, m)
 		case "type", "updated_at", "notified_at", "state", "external_id", "app_package_code":
 		default:
 			d.unmappedIn("part", m)
@@ -134,7 +137,47 @@ func (d *decoder) part(v value) (p message) {
 	if !says && !p.Redacted && p.Text == "" && len(p.Attachments) == 0 {
 		p.Speaker = record.SpeakerSystem
 	}
+	p.Chosen = p.Speaker == record.SpeakerUser && (p.Chosen || p.Kind == "quick_reply")
 	return p
+}
+
+// partMetadata reads what a part offers to answer with a press of a button, or that it is such an answer.
+func (d *decoder) partMetadata(p *message, v value) {
+	if v.kind() != object {
+		d.unmappedIn("part", v)
+		return
+	}
+	for it := v.each(); it.next(); {
+		m := it.value
+		switch string(m.key()) {
+		case "quick_reply_options":
+			for o := m.each(); o.next(); {
+				if t := o.get("text"); t.kind() == text {
+					p.choices = append(p.choices, strings.TrimSpace(t.text()))
+				}
+			}
+		case "quick_reply_uuid":
+			p.Chosen = !m.empty()
+		default:
+			d.unmappedIn("part.metadata", m)
+		}
+	}
+}
+
+// markChosen marks the messages of users who typed one of the answers that they were offered last.
+func markChosen(list []message) {
+	var choices []string
+	for i := range list {
+		switch p := &list[i]; {
+		case len(p.choices) > 0:
+			choices = p.choices
+		case p.Speaker == record.SpeakerUser:
+			for _, c := range choices {
+				p.Chosen = p.Chosen || strings.EqualFold(c, strings.TrimSpace(p.Text))
+			}
+			choices = nil
+		}
+	}
 }
 
 // parts reads the list of parts, each id once; of doubled ones the last stays, in the place of the first.
@@ -177,6 +220,7 @@ func (d *decoder) parts(v value, field string) []message {
 		place[p.ID] = len(list)
 		list = append(list, p)
 	}
+	markChosen(list)
 	return list
 }
 
