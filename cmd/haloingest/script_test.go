@@ -32,6 +32,8 @@ var update = flag.Bool("update", false, "rewrite what the stories of testdata/sc
 //	haloingest ARG ...        run the program, which has to end with code 0
 //	exits N haloingest ARG .. the same with another code
 //	start NAME haloingest ..  run it in the background; signal NAME INT|TERM|KILL; ends NAME N
+//	asks NAME ENDPOINT        wait until it has sent such a request since it was started
+//	says NAME TEXT            wait until that is on its stderr
 //	sql QUERY                 print rows, columns divided by " | "
 //	is QUERY WANT             compare the one value that a query gives
 //	let NAME QUERY            keep it in a variable

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ func init() { // it would refer to itself
 		"exits":          plainCommand(2, 99, cmdExits),
 		"start":          plainCommand(2, 99, cmdStart),
 		"signal":         plainCommand(2, 2, cmdSignal),
+		"asks":           plainCommand(2, 2, cmdAsks),
+		"says":           plainCommand(2, 2, cmdSays),
 		"ends":           plainCommand(2, 2, cmdEnds),
 		"sql":            plainCommand(1, 1, cmdSQL),
 		"is":             plainCommand(2, 2, cmdIs),
@@ -193,9 +196,28 @@ func manners(args []string, code int, stdout, stderr string) error {
 type process struct {
 	cmd    *exec.Cmd
 	args   []string
-	stdout bytes.Buffer
-	stderr bytes.Buffer
+	stdout output
+	stderr output
 	done   chan struct{}
+	before map[string]int64 // requests that the simulator had seen, by endpoint
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
 
 func (p *process) kill() {
@@ -217,6 +239,9 @@ func cmdStart(ts *testscript.TestScript, s *story, args []string) {
 		}
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if s.last != "" {
+		p.before = s.sim(ts).Stats().Endpoints
+	}
 	ts.Check(p.cmd.Start())
 	go func() {
 		defer close(p.done)
@@ -239,6 +264,30 @@ func cmdSignal(ts *testscript.TestScript, s *story, args []string) {
 		ts.Fatalf("signal %q: want INT, TERM or KILL", args[1])
 	}
 	ts.Check(s.process(ts, args[0]).cmd.Process.Signal(signal))
+}
+
+// wait waits until something has come true of a process that runs.
+func (s *story) wait(ts *testscript.TestScript, what string, p *process, true func() bool) {
+	for deadline := time.Now().Add(2 * time.Minute); !true(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.done:
+			ts.Fatalf("haloingest %v has ended before %s: code %d\n%s%s", p.args, what, p.cmd.ProcessState.ExitCode(), p.stdout.String(), p.stderr.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("haloingest %v: %s does not happen", p.args, what)
+		}
+	}
+}
+
+func cmdAsks(ts *testscript.TestScript, s *story, args []string) {
+	p := s.process(ts, args[0])
+	s.wait(ts, "it asks "+args[1], p, func() bool { return s.sim(ts).Stats().Endpoints[args[1]] > p.before[args[1]] })
+}
+
+func cmdSays(ts *testscript.TestScript, s *story, args []string) {
+	p := s.process(ts, args[0])
+	s.wait(ts, "it says "+args[1], p, func() bool { return strings.Contains(p.stderr.String(), args[1]) })
 }
 
 func cmdEnds(ts *testscript.TestScript, s *story, args []string) {
