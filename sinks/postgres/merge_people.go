@@ -172,7 +172,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	} else if b.Content == m.ID {
 		d.reload(b, m)
 	}
-	if c.Email != "" && (a.wins || b.Email == "") {
+	if a.owns || c.Email != "" && (a.wins || b.Email == "") {
 		b.Email = c.Email
 		d.addEmail(b)
 	}
