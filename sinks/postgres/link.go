@@ -254,12 +254,6 @@ func (l *loader) redecide(ctx context.Context, companies, moved []string) error 
 
 // linkTickets gives the tickets that have waited for these conversations their transcript.
 func (l *loader) linkTickets(ctx context.Context, conversations []string) error {
-	if len(conversations) == 0 {
-		return nil
-	}
-	if any, err := l.any(ctx, probeAnyWaiting, string(record.KindConversation)); err != nil || !any {
-		return err
-	}
 	taken, err := l.take(ctx, record.KindConversation, conversations)
 	if err != nil || len(taken["tickets"]) == 0 {
 		return err

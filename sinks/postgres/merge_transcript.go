@@ -143,9 +143,6 @@ func (it *item) join(raw []byte, e *record.Encoder) error {
 
 // markGone finds the tombstones that are newer than the states that came: such a row is written, but as deleted.
 func (l *loader) markGone(ctx context.Context, kind record.Kind, work []pending) error {
-	if any, err := l.any(ctx, probeAnyGone, string(kind)); err != nil || !any {
-		return err
-	}
 	ids := l.scratch.ids[:0]
 	for i := range work {
 		ids = append(ids, work[i].it.change.SourceID)

@@ -30,27 +30,6 @@ var (
 	probeCompanyHashes = statement{"haloingest_probe_company_hashes", boundSQL("company", "companies", "m.content_hash, NULL::uuid")}
 )
 
-// Most organisations have no tombstone and no ticket that waits, and then there is nothing to look up key by key. What these find cannot
-// change while the organisation's lock is held.
-var (
-	probeAnyGone    = statement{"haloingest_any_gone", `SELECT EXISTS (SELECT FROM ingest.tombstones t WHERE t.org_id = $1 AND t.kind = $2)`}
-	probeAnyWaiting = statement{"haloingest_any_waiting", `SELECT EXISTS (SELECT FROM ingest.pending_links p WHERE p.org_id = $1 AND p.ref_kind = $2)`}
-)
-
-// any asks a question about the organisation and a kind.
-func (l *loader) any(ctx context.Context, s statement, kind string) (bool, error) {
-	r, err := l.raw(ctx, s, l.org[:], []byte(kind))
-	if err != nil {
-		return false, err
-	}
-	yes := false
-	for r.NextRow() {
-		yes = r.Values()[0][0] != 0
-	}
-	_, err = r.Close()
-	return yes, err
-}
-
 // probeSQL looks up rows by id.
 func probeSQL(table, knowledge string) string {
 	return `SELECT k.i, t.* FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
