@@ -146,23 +146,40 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	case r.request.full() || r.request.Kind == KindSync:
 		outcome.SyncedTo, err = r.syncedTo(ctx)
 	}
-	patience := 10 * time.Second
-	if errors.Is(err, postgres.ErrDatabase) {
-		patience = 2 * time.Second // it has been waited for already; the next run finds out how this one stands
-	}
-	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	if err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track {
-		err = r.run.ForgetSeen(finish)
-	}
-	if ferr := r.run.Finish(finish, outcome); ferr != nil && err == nil {
+	ferr := r.finish(ctx, outcome, patience(err), err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track)
+	if ferr != nil && err == nil {
 		err = ferr
 	}
-	report, rerr := r.report(finish)
-	if err == nil {
-		err = rerr
+	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(err))
+	defer cancel()
+	report, rerr := r.report(reading)
+	if err == nil && rerr != nil {
+		err = fmt.Errorf("the run is over (%s), but the database does not give its report, see runs show: %w", outcome.State, rerr)
 	}
 	return report, err
+}
+
+// patience is how long the end of a run waits for the database: for longer than a transaction is tried again, so
+// that what is said in the end is why; and not once more where that has been waited for already.
+func patience(err error) time.Duration {
+	if errors.Is(err, postgres.ErrDatabase) {
+		return 2 * time.Second
+	}
+	return 20 * time.Second
+}
+
+// finish ends the run also where ctx has ended. A walk that is over need not know any more what it has seen.
+func (r *Run) finish(ctx context.Context, outcome postgres.Outcome, within time.Duration, forget bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+	var err error
+	if forget {
+		err = r.run.ForgetSeen(ctx)
+	}
+	if ferr := r.run.Finish(ctx, outcome); ferr != nil {
+		return ferr
+	}
+	return err
 }
 
 // doAll reads all streams and names those that the token may not read.
