@@ -25,6 +25,8 @@ const module = "haloingest"
 // sideDoors are the stated exceptions to "sources, stages and sinks never import one another".
 var sideDoors = map[[2]string]string{
 	{"sources/snapshot", "sinks/parquet"}:                "reads the row schema that the snapshot was written with",
+	{"sources/snapshot", "sinks/diff"}:                   "is a side of a diff",
+	{"sources/halo", "sinks/diff"}:                       "is a side of a diff",
 	{"sources/intercom/intercomtest", "sources/webhook"}: "signs deliveries as the handler verifies them",
 }
 

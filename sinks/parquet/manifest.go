@@ -1,0 +1,61 @@
+package parquet
+
+import (
+	"time"
+
+	"haloingest/pipeline/record"
+)
+
+// ManifestVersion is the version of the manifest's own format.
+const ManifestVersion = 1
+
+// Manifest says what of a run is part of the snapshot. It is written anew, whole, whenever it changes.
+type Manifest struct {
+	Version    int               `json:"version"`
+	Schema     int               `json:"schema"`  // SchemaVersion
+	Digest     int               `json:"digest"`  // record.DigestVersion of all hashes
+	Program    string            `json:"program"` // who wrote it
+	Org        record.UUID       `json:"org"`
+	Run        record.UUID       `json:"run"`
+	Kind       string            `json:"kind"` // backfill, sync, ...
+	Mapping    map[string]string `json:"mapping"`
+	StartedAt  time.Time         `json:"started_at"`
+	FinishedAt time.Time         `json:"finished_at,omitzero"` // zero: the run is not complete
+	Complete   bool              `json:"complete"`
+	Reference  *record.Reference `json:"reference,omitempty"`
+	Files      []FileInfo        `json:"files"` // in order of stream, Seq, layer and table
+}
+
+// Keys of Manifest.Mapping: what decides how objects become rows.
+const (
+	MappingUserIDField    = "user_id_field"
+	MappingCompanyIDField = "company_id_field"
+	MappingDistiller      = "distiller"
+)
+
+// Layers of a snapshot.
+const (
+	LayerPages = "pages"
+	LayerRows  = "rows"
+)
+
+// FileInfo describes one file. It travels as pipeline.File.Meta to the transaction that makes the file visible, is
+// kept as a row of ingest.snapshot_files, and stands in the manifest.
+type FileInfo struct {
+	Path   string `json:"path"`  // below the snapshot's folder, with slashes
+	Layer  string `json:"layer"` // pages, rows
+	Stream string `json:"stream"`
+	Table  string `json:"table"` // rows: a table; pages: the kind's plural
+	Seq    int64  `json:"seq"`   // of the segment within its stream and run, over all attempts
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // of the file as stored, hexadecimal
+	// First and Last are the least and greatest source_id, bytewise.
+	First string `json:"first,omitempty"`
+	Last  string `json:"last,omitempty"`
+	// Buckets are fingerprints of the rows by the first byte of SHA-256(source_id) modulo len(Buckets): the sum modulo
+	// 2^128 of SHA-256(source_id NUL fetched_at content) cut to 16 bytes, hexadecimal; so rows can be checked without their order.
+	Buckets []string `json:"buckets"`
+	// Key is the file's own key, sealed; empty where the file is not encrypted.
+	Key []byte `json:"key,omitempty"`
+}
