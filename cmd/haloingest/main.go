@@ -78,6 +78,7 @@ func (a *app) cli() *cli.App {
 			a.status(),
 			a.rejects(),
 			a.runs(),
+			a.rules(),
 			a.migrate(),
 		},
 		Action: func(c *cli.Context) error {

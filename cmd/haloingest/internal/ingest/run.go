@@ -29,8 +29,9 @@ type Runner struct {
 	Client      *intercom.Client
 	Connection  connection.Connection
 	Log         *slog.Logger
-	Holder      string // who holds the lease, for people: command, host and process
-	Concurrency int    // detail requests under way at once
+	Holder      string            // who holds the lease, for people: command, host and process
+	Concurrency int               // detail requests under way at once
+	Distiller   distill.Distiller // nil: offline
 }
 
 // Kinds of run.
@@ -63,6 +64,7 @@ type Run struct {
 	run     *postgres.Run
 	streams []stream
 	tracker *tracker
+	rules   distill.Rules
 }
 
 // Start takes the workspace's lease and starts or resumes a run. The error is postgres.ErrHeld if
@@ -95,6 +97,11 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	for _, kind := range request.Only {
 		spec.Only = append(spec.Only, kind.Stream())
 	}
+	rules, err := Rules(ctx, r.DB, r.Connection.Org)
+	if err != nil {
+		return nil, err
+	}
+	learnBy(spec.Params, rules, r.Distiller)
 	run, err := r.DB.StartRun(ctx, lease, spec)
 	if err != nil {
 		return nil, err
@@ -105,7 +112,7 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if run.Resumed {
 		r.Log.Info("resuming", "run", run.ID, "attempt", run.Attempts, "started", run.StartedAt)
 	}
-	out := &Run{runner: r, request: request, lease: lease, run: run}
+	out := &Run{runner: r, request: request, lease: lease, run: run, rules: rules}
 	out.streams = out.plan()
 	var names []string
 	for _, s := range out.streams {
@@ -317,7 +324,7 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), 1)
 	changes := pipeline.Via(items, mapping, 1)
 	changes = pipeline.Via(changes, dedupe.New(), 1)
-	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
+	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Rules: r.rules, Distiller: r.runner.Distiller, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
 	changes = pipeline.Rebatch(changes, commitLimits, changeSize)
 	pipeline.Into(changes, countRejects{sink, s.kind})
 	return p, sink, nil
