@@ -78,3 +78,14 @@ func nameUUID(space UUID, name string) UUID {
 // (contract, "Identity"). It agrees with lower(btrim(email)) for ASCII; other letters are lowered by
 // Unicode's rules on our side only, so the sink stores no such form.
 func EmailKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+
+// EmailClaim is the EmailKey by which a contact is known, "" if the address is none: what has no name and host
+// around an @ ("none", "n/a") is shared by strangers and must not make them one person.
+func EmailClaim(email string) string {
+	key := EmailKey(email)
+	name, host, ok := strings.Cut(key, "@")
+	if !ok || name == "" || host == "" {
+		return ""
+	}
+	return key
+}

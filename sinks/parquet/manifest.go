@@ -24,10 +24,10 @@ type Manifest struct {
 	Complete   bool              `json:"complete"`
 	// Since and SyncedTo are the run's span: what changed from Since on (zero: ever) and before SyncedTo has been read. SyncedTo is zero unless the run was
 	// complete and moved the connection's bookmark (a part, a sample and a retry do not). A replay continues the bookmark from run to run by them.
-	Since    time.Time `json:"since,omitzero"`
-	SyncedTo time.Time `json:"synced_to,omitzero"`
-	Reference  *record.Reference `json:"reference,omitempty"`
-	Files      []FileInfo        `json:"files"` // in order of stream, Seq, layer and table
+	Since     time.Time         `json:"since,omitzero"`
+	SyncedTo  time.Time         `json:"synced_to,omitzero"`
+	Reference *record.Reference `json:"reference,omitempty"`
+	Files     []FileInfo        `json:"files"` // in order of stream, Seq, layer and table
 	// Sum is the SHA-256, hexadecimal, of the manifest's JSON with an empty Sum, so that a manifest whose bytes have changed is known for it.
 	Sum string `json:"sum"`
 }

@@ -28,7 +28,7 @@ func (m *mapper) endUser(c *record.Change, in *record.Contact) {
 	if r.SignedUpAt.IsZero() {
 		r.SignedUpAt = in.CreatedAt
 	}
-	r.EmailKey = emailClaim(r.Email)
+	r.EmailKey = record.EmailClaim(r.Email)
 	r.ExternalID = cut.whole(m.stage.user.of(func(name string) string {
 		switch name {
 		case "id":

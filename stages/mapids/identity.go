@@ -61,14 +61,3 @@ func scalarText(canonical json.RawMessage) string {
 	}
 	return string(canonical)
 }
-
-// emailClaim is the form by which a contact is known by its e-mail, "" if it is none: what has no name
-// and host around an @ ("none", "n/a") is shared by strangers and must not make them one person.
-func emailClaim(email string) string {
-	key := record.EmailKey(email)
-	name, host, ok := strings.Cut(key, "@")
-	if !ok || name == "" || host == "" {
-		return ""
-	}
-	return key
-}
