@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-
-	"haloingest/pipeline/record"
 )
 
 const customPrefix = "custom_attributes."
