@@ -50,7 +50,7 @@ CREATE TABLE ingest.diff_runs (
     left_side   text        NOT NULL,
     right_side  text        NOT NULL,
     level       text        NOT NULL,
-    only        text[]      NOT NULL DEFAULT '{}',
+    "only"      text[]      NOT NULL DEFAULT '{}',
     verdict     text        NOT NULL,      -- equal, different, unverified, partial, broken
     sentence    text        NOT NULL,
     watermark   timestamptz NOT NULL,
