@@ -23,6 +23,8 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 		"demo":           {"--conversations", "10", "--latency", "0s"},
 		"rejects show":   {number()},
 		"rejects retry":  nil,
+		"rules add":      {"--keyword", "zebra"},
+		"rules rm":       {"--keyword", "zebra"},
 		"runs show":      nil,
 		"migrate status": nil,
 	}
