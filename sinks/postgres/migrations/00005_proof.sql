@@ -17,17 +17,38 @@ CREATE TABLE ingest.snapshot_files (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (org_id, run_id, path)
 );
+CREATE INDEX snapshot_files_order ON ingest.snapshot_files (org_id, run_id, stream, seq, layer, path);
 
--- Rows as they were before a run changed or deleted them first, so that the run can be undone. rows of a table that the run made have NULL.
+-- The segments of a bulk load that are complete: a row is made in the transaction that loads its segment.
+CREATE TABLE ingest.segments (
+    org_id       uuid        NOT NULL,
+    run_id       uuid        NOT NULL,
+    name         text        NOT NULL,
+    stream       text        NOT NULL,     -- the checkpoint that fenced it and has its counts
+    items        bigint      NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (org_id, run_id, name)
+);
+
+-- Rows as they were before a run changed or deleted them first, so that the run can be undone. Rows that a run made have none: their run_id
+-- tells. What a run has written of its own state needs one for that.
 CREATE TABLE ingest.before_images (
-    org_id     uuid NOT NULL,
-    run_id     uuid NOT NULL,
-    table_name text NOT NULL,              -- schema-qualified
-    row_key    text NOT NULL,              -- of the row within its table
-    image      jsonb,                      -- NULL: the run made the row
+    org_id     uuid   NOT NULL,
+    run_id     uuid   NOT NULL,
+    table_name text   NOT NULL,            -- in schema public, or ingest where there is none of that name
+    row_key    text   NOT NULL,            -- of the row within its table
+    n          bigint GENERATED ALWAYS AS IDENTITY,  -- the order in which rows were touched, over all runs
+    image      jsonb  NOT NULL,            -- by column
+    messages   jsonb,                      -- the large column of transcripts and tickets, as it is stored
     PRIMARY KEY (org_id, run_id, table_name, row_key)
 );
-ALTER TABLE ingest.runs ADD COLUMN undone_at timestamptz;
+ALTER TABLE ingest.runs
+    ADD COLUMN images    boolean NOT NULL DEFAULT false,  -- the run keeps images, and they are still there
+    ADD COLUMN undone_at timestamptz;
+ALTER TABLE ingest.id_map ADD COLUMN run_id uuid;
+ALTER TABLE ingest.tombstones ADD COLUMN run_id uuid;
+ALTER TABLE ingest.contact_companies ADD COLUMN run_id uuid;
+ALTER TABLE ingest.pending_links ADD COLUMN run_id uuid;
 
 -- Deliveries that were accepted and are still to be worked on. Written by the web service.
 CREATE TABLE ingest.webhook_inbox (
@@ -74,13 +95,13 @@ CREATE TABLE ingest.diff_findings (
     PRIMARY KEY (org_id, diff_id, n)
 );
 
--- Attachments that were saved, or tried in vain. The inventory of all of them is in messages.
+-- Files that conversations and tickets name and a run with --attachments has asked for: saved, or why not.
 CREATE TABLE ingest.attachments (
     org_id     uuid        NOT NULL,
     kind       text        NOT NULL,       -- conversation, ticket
     source_id  text        NOT NULL,       -- of the conversation or ticket
     message_id text        NOT NULL,
-    n          integer     NOT NULL,       -- its place in the message
+    n          integer     NOT NULL,       -- its place in the message; from 1000 on, in its text
     url        text        NOT NULL,       -- without its signed query
     name       text        NOT NULL DEFAULT '',
     content_type text      NOT NULL DEFAULT '',
@@ -89,11 +110,16 @@ CREATE TABLE ingest.attachments (
     bytes      bigint,
     sha256     text,
     error      text,                       -- why it could not be saved
+    retry      boolean     NOT NULL DEFAULT false,  -- trying again may help
     run_id     uuid        NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (org_id, kind, source_id, message_id, n)
 );
 
 -- +goose Down
-DROP TABLE ingest.snapshot_files, ingest.before_images, ingest.webhook_inbox, ingest.diff_runs, ingest.diff_findings, ingest.attachments;
-ALTER TABLE ingest.runs DROP COLUMN undone_at;
+DROP TABLE ingest.snapshot_files, ingest.segments, ingest.before_images, ingest.webhook_inbox, ingest.diff_runs, ingest.diff_findings, ingest.attachments;
+ALTER TABLE ingest.runs DROP COLUMN images, DROP COLUMN undone_at;
+ALTER TABLE ingest.id_map DROP COLUMN run_id;
+ALTER TABLE ingest.tombstones DROP COLUMN run_id;
+ALTER TABLE ingest.contact_companies DROP COLUMN run_id;
+ALTER TABLE ingest.pending_links DROP COLUMN run_id;
