@@ -49,6 +49,7 @@ type Request struct {
 	Sample  int           // objects per stream, 0: all
 	Restart bool          // begin anew, even if there is something to resume
 	Rejects []int64       // of a retry: which, empty for all open ones
+	Repair  *Repair       // of a repair: what
 }
 
 // full reports whether the request covers the whole workspace.
@@ -102,6 +103,9 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 		return nil, err
 	}
 	learnBy(spec.Params, rules, r.Distiller)
+	if request.Repair != nil {
+		spec.Params["diff"] = request.Repair.Diff.String()
+	}
 	run, err := r.DB.StartRun(ctx, lease, spec)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,11 @@ func (r *Run) plan() []stream {
 			list = append(list, r.retryStream(kind))
 		}
 		return list
+	case KindRepair:
+		for _, kind := range record.Kinds {
+			list = append(list, r.repairStream(kind))
+		}
+		return list
 	default:
 		for _, kind := range record.Kinds {
 			if r.wants(kind) {
