@@ -78,6 +78,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "faults", Usage: "what goes wrong, as `KIND:setting=value,...;KIND:...`, for example 429:rate=0.01;5xx:nth=3|7,path=/conversations/*"},
 			&cli.DurationFlag{Name: "search-delay", Usage: "time until a new contact can be searched for"},
 			&cli.DurationFlag{Name: "scroll-idle", Value: time.Minute, Usage: "life of an unused company scroll"},
+			&cli.BoolFlag{Name: "files", Value: true, Usage: "serve the files of attachments; --files=false gives them addresses that lead nowhere, the same in every process"},
+			&cli.DurationFlag{Name: "file-life", Value: 30 * time.Minute, Usage: "how long the address of a file is good"},
 			&cli.BoolFlag{Name: "silent-redaction", Usage: "redaction leaves updated_at alone"},
 		},
 	}
@@ -140,7 +142,7 @@ func options(c *cli.Context) (intercomtest.Options, error) {
 		AppID: c.String("app-id"), AppName: c.String("app-name"), Region: strings.ToUpper(c.String("region")), Timezone: c.String("timezone"),
 		DefaultVersion: c.String("version-default"), OtherAppShare: c.Float64("other-app-share"), Latency: c.Duration("latency"),
 		Jitter: c.Duration("jitter"), SearchDelay: c.Duration("search-delay"), ScrollIdle: c.Duration("scroll-idle"),
-		SilentRedaction: c.Bool("silent-redaction"),
+		SilentRedaction: c.Bool("silent-redaction"), Files: c.Bool("files"), FileLife: c.Duration("file-life"),
 	}
 	if o.Oddities == 0 {
 		o.Oddities = -1

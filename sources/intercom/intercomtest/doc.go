@@ -81,6 +81,14 @@
 // one. Changes lie over the generated objects; what nobody touched still costs
 // nothing.
 //
+// # Files
+//
+// With Options.Files the addresses of attachments, of images in texts and of files
+// in ticket attributes lead to the workspace itself, below /i/o/. They are signed and
+// run out after Options.FileLife; a file's content follows from its address.
+// Ledger.Files lists them with their SHA-256. Whoever sends the token, a cookie or a
+// Referer there is found in Stats.Violations.
+//
 // # Control over HTTP
 //
 // For tests in other processes the paths under /_sim/ answer without a token, to

@@ -43,6 +43,12 @@ const (
 	FaultClockSkew      FaultKind = "clock-skew"      // Date and X-RateLimit-Reset are off by For
 	FaultScrollFails    FaultKind = "scroll-fails"    // 500 in the middle of a scroll, which is lost
 	FaultScrollHeld     FaultKind = "scroll-held"     // another tool has the scroll open
+
+	// These befall requests for files only (Options.Files), as do those above that fit.
+	FaultExpired   FaultKind = "expired"    // the signed address has run out: 403
+	FaultRedirect  FaultKind = "redirect"   // Status (302 if zero) to Location
+	FaultHuge      FaultKind = "huge"       // Bytes instead (1 GiB if zero); with HeadersNone the length is not told
+	FaultStallLate FaultKind = "stall-late" // half the body, and nothing more for For (a minute if zero)
 )
 
 // FaultKinds lists all kinds.
@@ -51,7 +57,7 @@ func FaultKinds() []FaultKind {
 		Fault429, FaultServerError, FaultHTML, FaultReset, FaultResetLate, FaultStall, FaultSlow, FaultSlowBody, FaultTruncated,
 		FaultShortLength, FaultBadGzip, FaultEmptyBody, FaultBadJSON, FaultTokenRevoked, FaultScopeLost, FaultNotFound,
 		FaultRepeatedCursor, FaultStaleCursor, FaultEmptyPage, FaultDuplicates, FaultMovingRows, FaultDeletingRows, FaultClockSkew,
-		FaultScrollFails, FaultScrollHeld,
+		FaultScrollFails, FaultScrollHeld, FaultExpired, FaultRedirect, FaultHuge, FaultStallLate,
 	}
 }
 
@@ -94,6 +100,8 @@ type Fault struct {
 	For     time.Duration `json:"for,omitempty"`
 	Bytes   int           `json:"bytes,omitempty"`
 	Scope   Scope         `json:"scope,omitempty"`
+	// Location is where FaultRedirect leads to.
+	Location string `json:"location,omitempty"`
 }
 
 // faultSet decides which requests are hit.

@@ -13,8 +13,8 @@ import (
 //	429:rate=0.01,headers=none; 5xx:nth=3|7,path=GET /conversations/*,status=503; token-revoked:from=500
 //
 // The settings are path, rate, nth, from, to, every, times, status, headers
-// (none, retry-after), for (a duration), bytes and scope (contacts, companies,
-// conversations, tickets, admins, tags), as in Fault.
+// (none, retry-after), for (a duration), bytes, location and scope (contacts,
+// companies, conversations, tickets, admins, tags), as in Fault.
 func ParseFaults(spec string) ([]Fault, error) {
 	var out []Fault
 	for _, one := range strings.Split(spec, ";") {
@@ -73,6 +73,8 @@ func (f *Fault) setting(k, v string) (err error) {
 		if f.Headers = Headers(v); f.Headers != HeadersNone && f.Headers != HeadersRetryAfter && f.Headers != HeadersReset {
 			return fmt.Errorf("%q is neither none nor retry-after", v)
 		}
+	case "location":
+		f.Location = v
 	case "scope":
 		f.Scope, err = ParseScope(v)
 	default:

@@ -201,7 +201,7 @@ func (w *writer) decorate(t text) text {
 		t.html += `<p><a href="` + u + `" rel="nofollow noopener noreferrer" target="_blank">` + u + `</a></p>`
 		t.plain += "\n" + u
 	case 2: // a screenshot, which has no text
-		t.html += `<div class="intercom-container"><img src="https://downloads.intercomcdn.example/i/o/` + w.slots[slotOrder] + `/screenshot.png"></div>`
+		t.html += `<div class="intercom-container"><img src="` + exampleFiles + `/i/o/` + w.slots[slotOrder] + `/screenshot.png"></div>`
 	case 3: // emphasis
 		if i := strings.IndexByte(t.plain, ' '); i > 0 && strings.HasPrefix(t.html, "<p>"+t.plain[:i]+" ") {
 			t.html = "<p><b>" + t.plain[:i] + "</b>" + t.html[3+i:]

@@ -106,7 +106,7 @@ func (s *synthetic) ticket(j int, created int64) *ticket {
 		case "integer":
 			v = fmt.Sprint(r.n(50))
 		case "files":
-			v = `[{"type":"upload","name":"idea.png","url":"https://downloads.intercomcdn.example/t/` + t.id +
+			v = `[{"type":"upload","name":"idea.png","url":"` + exampleFiles + `/t/` + t.id +
 				`/idea.png","content_type":"image/png","filesize":20480,"width":640,"height":480}]`
 		}
 		t.attributes = append(t.attributes, attribute{d.name, v})

@@ -56,11 +56,15 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 32<<10); return &
 // maxRequestBody bounds what a search may send.
 const maxRequestBody = 1 << 20
 
-// ServeHTTP answers as api.intercom.io would, and under /_sim/ what only the
-// simulator can.
+// ServeHTTP answers as api.intercom.io would, under /i/o/ as the store of its files
+// does (Options.Files), and under /_sim/ what only the simulator can.
 func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/_sim/") || r.URL.Path == "/_sim" {
 		w.serveControl(rw, r)
+		return
+	}
+	if w.opts.Files && strings.HasPrefix(r.URL.Path, filePrefix) {
+		w.serveFile(rw, r)
 		return
 	}
 	buf := buffers.Get().(*[]byte)

@@ -116,10 +116,17 @@ func (e *encoder) files(key string, list []file, v *view, null bool) {
 		e.open()
 		e.raw("type", `"upload"`)
 		e.str("name", f.name)
+		size := f.size
 		expires := v.now/60*60 + 1800
-		e.str("url", fmt.Sprintf("https://downloads.intercomcdn.example/i/o/%d/%s?expires=%d&signature=%016x", f.key%1e9, urlName(f.name), expires, mix64(f.key^uint64(expires))))
+		if v.w.opts.Files {
+			s := v.w.stored(f)
+			size = s.size
+			e.str("url", v.w.address(s, v.now))
+		} else {
+			e.str("url", fmt.Sprintf(exampleFiles+"/i/o/%d/%s?expires=%d&signature=%016x", f.key%1e9, urlName(f.name), expires, mix64(f.key^uint64(expires))))
+		}
 		e.str("content_type", f.contentType)
-		e.num("filesize", int64(f.size))
+		e.num("filesize", int64(size))
 		if f.width > 0 {
 			e.num("width", int64(f.width))
 			e.num("height", int64(f.height))

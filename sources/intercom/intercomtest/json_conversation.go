@@ -112,7 +112,7 @@ func (e *encoder) body(t text, v *view) {
 		}
 		e.str("body", s)
 	default:
-		e.str("body", t.html)
+		e.str("body", v.w.signFiles(t.html, v.now, 0, "&amp;"))
 	}
 }
 

@@ -1,6 +1,9 @@
 package intercomtest
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 func (e *encoder) contact(c *contact, v *view) {
 	e.open()
@@ -248,7 +251,11 @@ func (e *encoder) ticket(t *ticket, v *view) {
 	e.strOrNull("_default_description_", t.description)
 	for _, a := range t.attributes {
 		e.key(escapeKey(a.name))
-		e.b = append(e.b, a.value...)
+		value := v.w.signFiles(a.value, v.now, ticketFileSize, "&")
+		if v.w.opts.Files && v.w.opts.FileSize > 0 {
+			value = strings.ReplaceAll(value, `"filesize":`+strconv.Itoa(ticketFileSize), `"filesize":`+strconv.Itoa(v.w.opts.FileSize))
+		}
+		e.b = append(e.b, value...)
 	}
 	e.close()
 	state := ticketStates[t.state]

@@ -396,7 +396,7 @@ func (l Ledger) Deleted() iter.Seq[Deleted] {
 
 // WriteJSON writes the ledger as JSON lines, each {"kind": ..., "object": ...}; the
 // first line are the counts. An empty kind is all of them; "deleted" and "counts"
-// are kinds as well.
+// are kinds as well, and so is "files", which has to be asked for.
 func (l Ledger) WriteJSON(to io.Writer, only Kind) error {
 	e := json.NewEncoder(to)
 	known := false
@@ -414,6 +414,9 @@ func (l Ledger) WriteJSON(to io.Writer, only Kind) error {
 		if err := line("counts", l.Counts()); err != nil {
 			return err
 		}
+	}
+	if only == "files" { // not part of all: every file has to be made
+		return lines(true, only, l.Files(), line)
 	}
 	for _, err := range []error{
 		lines(want(Contacts), Contacts, l.Contacts(), line), lines(want(Companies), Companies, l.Companies(), line),

@@ -124,6 +124,15 @@ type Options struct {
 	// ScrollPage is the page size of the company scroll, 100 if zero.
 	ScrollPage int
 
+	// Files has the workspace serve the files of attachments, texts and ticket
+	// attributes from its own host, by signed addresses. Without it their
+	// addresses lead nowhere and do not depend on where the workspace listens.
+	Files bool
+	// FileLife is how long such an address is good, 30 minutes if zero.
+	FileLife time.Duration
+	// FileSize is the size of every file in bytes; zero are sizes of all kinds.
+	FileSize int
+
 	// Now is the server's clock, time.Now if nil. It dates changes, rate
 	// windows, scrolls and signed URLs; generated objects do not depend on it.
 	Now func() time.Time
@@ -190,6 +199,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.ScrollPage == 0 {
 		o.ScrollPage = 100
 	}
+	if o.FileLife == 0 {
+		o.FileLife = 30 * time.Minute
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -210,6 +222,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("other app's share %v: want 0 to 1", o.OtherAppShare)
 	case o.RateLimit < 0:
 		return o, fmt.Errorf("rate limit %d: want 0 or more requests a minute", o.RateLimit)
+	case o.FileLife < time.Second || o.FileSize < 0:
+		return o, fmt.Errorf("files of %d bytes for %v: want none or more, and a second or more", o.FileSize, o.FileLife)
 	case o.Span < time.Hour:
 		return o, fmt.Errorf("span %v: want at least an hour", o.Span)
 	case o.Conversations >= ghostBase || o.Contacts >= ghostBase || o.Companies >= ghostBase || o.Tickets >= ghostBase:
