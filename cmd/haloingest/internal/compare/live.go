@@ -1,0 +1,270 @@
+// Package compare opens the sides of a diff and runs one: the connected workspace, read through the same sources and
+// stages as a backfill; the database; a snapshot. It also mends what a diff found. The commands call it; it prints
+// nothing.
+package compare
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/pipeline"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/diff"
+	"haloingest/sources/intercom"
+	"haloingest/stages/distill"
+)
+
+var time0 time.Time
+
+// Options of a Live. Client and Connection are needed.
+type Options struct {
+	Client      *intercom.Client
+	Connection  connection.Connection
+	Log         *slog.Logger
+	Concurrency int    // detail requests under way at once
+	Dir         string // for temporary files; empty: the system's
+	Rules       distill.Rules
+	Distiller   distill.Distiller // nil: offline
+}
+
+// Live is the connected workspace as a side of a diff. It reads what a backfill reads, through the same stages, and
+// writes nothing. Nothing is read twice: the knowledge of conversations is kept aside when they are read. Close it.
+//
+// At diff.LevelFast conversations are not read one by one: a listing tells their version, and Hash is zero.
+type Live struct {
+	o         Options
+	reference *record.Reference
+	stages    *stages
+	knowledge *spill // of the last walk over conversations
+	spilled   int64
+
+	mu      sync.Mutex // guards what follows, for who asks from other goroutines
+	walks   []*progress
+	checks  []diff.Check
+	notes   []string
+	rejects map[string]map[string]string // by entity and id: why
+}
+
+// NewLive returns the side.
+func NewLive(o Options) *Live {
+	return &Live{o: o, rejects: make(map[string]map[string]string)}
+}
+
+// Close removes temporary files.
+func (l *Live) Close() error {
+	if l.knowledge == nil {
+		return nil
+	}
+	err := l.knowledge.close()
+	l.knowledge = nil
+	return err
+}
+
+// Name is intercom.
+func (l *Live) Name() string { return "intercom" }
+
+// Moves is true: people go on writing.
+func (l *Live) Moves() bool { return true }
+
+// Requests is how many were asked of Intercom so far, and Bytes how many bytes came.
+func (l *Live) Requests() int64 { return l.o.Client.Stats().Total }
+
+// Bytes is how many bytes were read from Intercom so far.
+func (l *Live) Bytes() int64 { return l.o.Client.Stats().Bytes }
+
+// Checks are the totals that were counted in a second way so far.
+func (l *Live) Checks() []diff.Check {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]diff.Check(nil), l.checks...)
+}
+
+// Notes are what a reader of the report has to know of this side.
+func (l *Live) Notes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.notes...)
+}
+
+func (l *Live) check(c ...diff.Check) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checks = append(l.checks, c...)
+}
+
+func (l *Live) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notes = append(l.notes, fmt.Sprintf(format, args...))
+}
+
+// prepare reads the names that objects only number, once.
+func (l *Live) prepare(ctx context.Context) error {
+	if l.stages != nil {
+		return nil
+	}
+	reference, warnings, err := l.o.Client.Reference(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		l.o.Log.Warn("reference data left out; numbers stand in for names", "why", w)
+	}
+	l.reference = &reference
+	l.stages, err = newStages(l.o, reference)
+	return err
+}
+
+// entityOf is the entity that a kind's rows are.
+func entityOf(kind record.Kind) string { return kind.Table() }
+
+const knowledge = "knowledge"
+
+// kindOf is the kind whose stream holds an entity.
+func kindOf(entity string) (record.Kind, error) {
+	if entity == knowledge {
+		return record.KindConversation, nil
+	}
+	for _, kind := range record.Kinds {
+		if entityOf(kind) == entity {
+			return kind, nil
+		}
+	}
+	return "", fmt.Errorf("there is no entity %q", entity)
+}
+
+// Fingerprints reads the entity's stream to its end.
+func (l *Live) Fingerprints(ctx context.Context, entity string, level diff.Level) iter.Seq2[[]record.Fingerprint, error] {
+	return func(yield func([]record.Fingerprint, error) bool) {
+		kind, err := kindOf(entity)
+		if err == nil {
+			err = l.prepare(ctx)
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if entity == knowledge {
+			if l.knowledge == nil {
+				if _, err := l.walk(ctx, kind, level, func([]record.Fingerprint, error) bool { return true }); err != nil {
+					yield(nil, err)
+					return
+				}
+			}
+			for batch, err := range l.knowledge.all() {
+				if !yield(batch, err) || err != nil {
+					return
+				}
+			}
+			return
+		}
+		if _, err := l.walk(ctx, kind, level, yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// walk reads a stream and gives its fingerprints to yield. It reports whether yield wants more.
+func (l *Live) walk(ctx context.Context, kind record.Kind, level diff.Level, yield func([]record.Fingerprint, error) bool) (more bool, err error) {
+	source, details, until, err := l.source(ctx, kind)
+	if err != nil {
+		return true, err
+	}
+	listing := level == diff.LevelFast && kind == record.KindConversation
+	t := newTally(kind, until)
+	if kind == record.KindConversation {
+		if err := l.startKnowledge(); err != nil {
+			return true, err
+		}
+	}
+	if listing {
+		return l.list(ctx, kind, tallied{source, t}, t, yield)
+	}
+	w := l.begin(ctx, tallied{source, t}, details, l.stages, true)
+	p := l.follow(kind, w.pipeline, l.expected(ctx, kind))
+	held, expected, cut := int64(0), int64(0), int64(0)
+	gaveUp := false
+	for b := range w.batches {
+		fingerprints := make([]record.Fingerprint, 0, len(b.Items)+len(b.Rejects))
+		for i := range b.Items {
+			c := &b.Items[i]
+			if row := c.Transcript; row != nil {
+				if !row.Complete && row.MessageCount >= maxParts {
+					cut++
+				} else {
+					expected += int64(row.ExpectedMessageCount)
+					held += int64(min(row.MessageCount, row.ExpectedMessageCount))
+				}
+			}
+			if fingerprints, err = l.take(fingerprints, c); err != nil {
+				w.end(true)
+				return true, err
+			}
+		}
+		fingerprints = l.takeRejects(fingerprints, kind, b.Rejects)
+		if len(fingerprints) > 0 && !yield(fingerprints, nil) {
+			gaveUp = true
+			break
+		}
+	}
+	if err := w.end(gaveUp); err != nil || gaveUp {
+		return !gaveUp, err
+	}
+	p.finish()
+	if more, err = l.complete(ctx, t, yield); err != nil || !more {
+		return more, err
+	}
+	if kind == record.KindConversation {
+		detail := ""
+		if cut > 0 {
+			detail = fmt.Sprintf("not counted: %d with more than the %d parts that Intercom gives", cut, maxParts)
+		}
+		l.check(diff.Check{Name: "messages of conversations by Intercom's own count", Want: expected, Got: held, Detail: detail})
+	}
+	return true, nil
+}
+
+// maxParts is the most parts of a conversation or ticket that Intercom gives (fact sheet, section 0).
+const maxParts = 500
+
+// expected is how many objects there are, for the progress display.
+func (l *Live) expected(ctx context.Context, kind record.Kind) int64 {
+	n, err := l.o.Client.Count(ctx, kind, time0)
+	if err != nil {
+		return 0
+	}
+	return int64(max(n, 0))
+}
+
+func (l *Live) startKnowledge() (err error) {
+	if l.knowledge != nil {
+		if err := l.knowledge.close(); err != nil {
+			return err
+		}
+	}
+	l.knowledge, err = newSpill(l.o.Dir)
+	return err
+}
+
+// take adds the fingerprint of a change, and keeps that of its knowledge aside.
+func (l *Live) take(list []record.Fingerprint, c *record.Change) ([]record.Fingerprint, error) {
+	f := fingerprintOf(c)
+	if c.Transcript != nil && len(c.Knowledge) > 0 {
+		k := f
+		k.Hash, k.Count = sumOf(c.Knowledge), int32(len(c.Knowledge))
+		if err := l.knowledge.add(k); err != nil {
+			return list, err
+		}
+	}
+	return append(list, f), nil
+}
+
+// takeRejects adds what the pipeline has rejected.
+func (l *Live) takeRejects(list []record.Fingerprint, kind record.Kind, rejects []pipeline.Reject) []record.Fingerprint {
+	return list
+}
