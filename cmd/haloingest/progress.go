@@ -19,9 +19,12 @@ import (
 // logEvery is how often progress is logged where there is no terminal (contract, "Commands").
 const logEvery = 30 * time.Second
 
+// progressing is what takes long: a run, a diff. Progress may be called at any time from any goroutine.
+type progressing interface{ Progress() ingest.Progress }
+
 // showProgress shows how far a run is until the returned function is called: bars on a terminal, a
 // log line every 30 seconds elsewhere.
-func (a *app) showProgress(log *slog.Logger, run *ingest.Run) (stop func()) {
+func (a *app) showProgress(log *slog.Logger, run progressing) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	show := func() { logProgress(log, run, done) }
 	if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -37,7 +40,7 @@ func (a *app) showProgress(log *slog.Logger, run *ingest.Run) (stop func()) {
 	}
 }
 
-func logProgress(log *slog.Logger, run *ingest.Run, done <-chan struct{}) {
+func logProgress(log *slog.Logger, run progressing, done <-chan struct{}) {
 	tick := time.NewTicker(logEvery)
 	defer tick.Stop()
 	for {
@@ -67,7 +70,7 @@ func logProgress(log *slog.Logger, run *ingest.Run, done <-chan struct{}) {
 
 // drawProgress draws a bar for each stream, and below them the stages of the running one and the API
 // budget.
-func drawProgress(w io.Writer, run *ingest.Run, done <-chan struct{}) {
+func drawProgress(w io.Writer, run progressing, done <-chan struct{}) {
 	screen := mpb.New(mpb.WithOutput(w), mpb.WithWidth(30), mpb.WithRefreshRate(200*time.Millisecond))
 	bars := map[string]*mpb.Bar{}
 	var latest atomic.Pointer[ingest.Progress] // mpb draws from a goroutine of its own
@@ -166,8 +169,11 @@ func footer(p ingest.Progress) string {
 
 // rate is objects per second of the present attempt.
 func rate(s ingest.StreamProgress) float64 {
-	if len(s.Stages) == 0 || s.Elapsed <= 0 {
+	switch {
+	case s.Elapsed <= 0:
 		return 0
+	case len(s.Stages) == 0:
+		return float64(s.Read) / s.Elapsed.Seconds()
 	}
 	return float64(s.Stages[len(s.Stages)-1].ItemsIn) / s.Elapsed.Seconds()
 }
