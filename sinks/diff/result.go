@@ -1,4 +1,3 @@
-// Package diff compares two sides of a migration, object by object and column by column, and reports what it finds.
 package diff
 
 import (
@@ -46,10 +45,11 @@ const (
 
 // Counts are the terms of the conservation law of one entity:
 //
-//	Source = Matched + Changed + Missing + Rejected + Excluded + InFlight + Unresolved  (those of the left side)
+//	Source = Matched + Changed + Missing + Rejected + Excluded + InFlight + Unresolved
 //	Target = Matched + Changed + Extra + InFlightTarget + UnresolvedTarget
 //
-// where an object that is in flight or unresolved counts on each side on which it is.
+// where an object that is in flight or unresolved counts on each side on which it was when the sides were read. Objects that are gone
+// on a side do not count on it. Of knowledge the objects are conversations that have any.
 type Counts struct {
 	Source           int64            `json:"source"`
 	Target           int64            `json:"target"`
@@ -66,13 +66,28 @@ type Counts struct {
 	Excluded         map[string]int64 `json:"excluded"` // by rule
 }
 
-// Column is what was found of one column of an entity. Columns of objects that were equal as a whole count as equal.
+// Tally is what was read of one side, counted where it comes in, and what became of it. It is kept apart from Counts, which are made
+// where objects are compared, and has to agree with them:
+//
+//	Read = Folded + Superseded + Gone + Marks + Empty + (Source or Target of Counts)
+type Tally struct {
+	Read       int64 `json:"read"`       // fingerprints
+	Rows       int64 `json:"rows"`       // rows that they stand for, of knowledge several each
+	Folded     int64 `json:"folded"`     // further parts of the same object
+	Superseded int64 `json:"superseded"` // older states of an object, or the same one once more
+	Gone       int64 `json:"gone"`       // objects that are not there any more
+	Marks      int64 `json:"marks"`      // no objects
+	Empty      int64 `json:"empty"`      // conversations without knowledge
+}
+
+// Column is what was found of one column of an entity. Columns of objects that were equal as a whole count as equal, of knowledge for each row.
 type Column struct {
 	Name        string           `json:"name"`
 	Compared    int64            `json:"compared"`
 	Equal       int64            `json:"equal"`
 	EqualByRule map[string]int64 `json:"equal_by_rule"` // by rule
 	Different   int64            `json:"different"`
+	NotCompared string           `json:"not_compared,omitempty"` // why not
 }
 
 // Cell is one column of one object that differs. Left and Right are what the report shows: a text such as
@@ -83,11 +98,12 @@ type Cell struct {
 	Right  string `json:"right"`
 }
 
-// Finding is one object that is not simply equal.
+// Finding is one object that is not simply equal. Changed knowledge has one finding for each row at fault; otherwise there are as many findings of a
+// class as Counts says.
 type Finding struct {
 	Entity    string    `json:"entity"`
 	SourceID  string    `json:"source_id"`
-	RowID     string    `json:"row_id,omitempty"` // of knowledge: the row at fault
+	RowID     string    `json:"row_id,omitempty"` // of knowledge: the row at fault; of others: a row that no object is bound to
 	Class     Class     `json:"class"`
 	Cause     string    `json:"cause,omitempty"` // a sentence: "changed after the watermark", "never loaded", "cut by Intercom at 500 parts", ...
 	Rounds    int       `json:"rounds,omitempty"`
@@ -101,7 +117,10 @@ type Finding struct {
 type Entity struct {
 	Name    string   `json:"name"`
 	Counts  Counts   `json:"counts"`
+	Left    Tally    `json:"left"`
+	Right   Tally    `json:"right"`
 	Columns []Column `json:"columns"`
+	Partial bool     `json:"partial,omitempty"` // interrupted: Counts are of what was compared, and do not add up to what was read
 	// Samples are at most 20 findings of each class, those with the least hashed key, so that two runs show the same ones.
 	Samples []Finding     `json:"samples"`
 	Elapsed time.Duration `json:"elapsed_ns"`
