@@ -1,0 +1,191 @@
+package report
+
+import (
+	"cmp"
+	_ "embed" // of the page's body
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"haloingest/sinks/diff"
+	"haloingest/sinks/diff/report/page"
+)
+
+//go:embed report.html
+var body string
+
+var parsed = sync.OnceValues(func() (*page.Page, error) { return page.New("diff", body) })
+
+// view is what the page shows: everything is computed here, and the template only places it.
+type view struct {
+	diff.Report
+	Tone, Head, Rest string // the verdict: SAFE TO DISCONNECT, and what follows the colon
+	Partial          bool
+	LeftName         string
+	RightName        string
+	Facts            []fact
+	Legend           []Term
+	Entities         []entityView
+	Sizes            []sizeView
+	Checks           []checkView
+	Terms            []definition
+}
+
+type entityView struct {
+	Name, Title, Unit string
+	Counts            diff.Counts
+	Elapsed           string
+	Share             string // of the left side that matched
+	Sides             []sideView
+	Columns           []columnView
+	Different         []page.Bar
+	Groups            []group
+	Holds             bool
+}
+
+type sideView struct {
+	Name  string
+	Total int64
+	Terms []Term
+	Sum   int64
+	Holds bool
+	Stack page.Stack
+}
+
+type columnView struct {
+	diff.Column
+	ByRule int64
+	Rules  []Term
+}
+
+type sizeView struct {
+	Title       string
+	Left, Right page.Bar
+}
+
+type checkView struct {
+	diff.Check
+	Holds bool
+}
+
+type definition struct{ Class, Name, Text string }
+
+// HTML writes the report as one page for a browser. See package page for what it never does.
+func HTML(w io.Writer, r diff.Report) error {
+	p, err := parsed()
+	if err != nil {
+		return err
+	}
+	v := viewOf(r)
+	return p.Render(w, v.Head+" · "+v.LeftName+" and "+v.RightName+" · haloingest diff", v)
+}
+
+func viewOf(r diff.Report) view {
+	v := view{
+		Report: r, Tone: tone(r), Partial: r.Verdict == diff.VerdictPartial,
+		LeftName: page.Visible(r.Left), RightName: page.Visible(r.Right), Facts: facts(r),
+	}
+	head, rest, _ := strings.Cut(r.Sentence, ": ")
+	v.Head, v.Rest = page.Visible(head), upper(page.Visible(rest))
+	var largest int64
+	for _, e := range r.Entities {
+		largest = max(largest, e.Counts.Source, e.Counts.Target)
+	}
+	seen := map[string]bool{}
+	for _, e := range r.Entities {
+		ev := entityOf(r, e)
+		v.Entities = append(v.Entities, ev)
+		v.Sizes = append(v.Sizes, sizeView{ev.Title,
+			page.NewBar("in_flight", ev.Title+" on the left: "+page.Count(e.Counts.Source), e.Counts.Source, largest),
+			page.NewBar("excluded", ev.Title+" on the right: "+page.Count(e.Counts.Target), e.Counts.Target, largest)})
+		for _, s := range ev.Sides {
+			for _, t := range s.Terms {
+				if t.N > 0 {
+					seen[t.Class] = true
+				}
+			}
+		}
+	}
+	for _, d := range definitions {
+		if seen[d.Class] {
+			v.Legend = append(v.Legend, Term{Class: d.Class, Label: d.Name})
+		}
+		v.Terms = append(v.Terms, d)
+	}
+	for _, c := range r.Checks {
+		v.Checks = append(v.Checks, checkView{c, c.Want == c.Got})
+	}
+	return v
+}
+
+// definitions say what the words mean, in the order of the law's terms.
+var definitions = []definition{
+	{"matched", "matched", "The same on both sides. Some are equal through a named rule only, such as a contact that shares its row with another of the same person; they are counted apart."},
+	{"changed", "changed", "On both sides, with a column that differs."},
+	{"missing", "missing", "On the left side and not on the right."},
+	{"extra", "extra", "On the right side and not on the left."},
+	{"rejected", "rejected", "On the left side; it could not be loaded and is kept as a reject, with the reason."},
+	{"excluded", "excluded", "Left out by a named rule."},
+	{"in_flight", "in flight", "Changed while it was compared, or since the left side was made, and that is all that differs."},
+	{"unresolved", "unresolved", "It kept changing, or could not be read again, so nothing is known of it."},
+}
+
+func entityOf(r diff.Report, e diff.Entity) entityView {
+	c := e.Counts
+	v := entityView{Name: page.Visible(e.Name), Title: title(e.Name), Counts: c, Holds: Holds(c), Groups: groups(e), Share: page.Share(c.Matched, c.Source)}
+	if e.Elapsed > 0 {
+		v.Elapsed = page.Span(e.Elapsed)
+	}
+	v.Unit = "objects"
+	if e.Name == "knowledge" {
+		v.Unit = "conversations with knowledge"
+	}
+	scale := max(c.Source, c.Target)
+	v.Sides = []sideView{
+		sideOf(page.Visible(r.Left), c.Source, scale, Left(c)),
+		sideOf(page.Visible(r.Right), c.Target, scale, Right(c)),
+	}
+	var most int64
+	for _, col := range e.Columns {
+		cv := columnView{Column: col}
+		cv.Name = page.Visible(col.Name)
+		for _, t := range named("", col.EqualByRule) {
+			t.Label = strings.TrimPrefix(t.Label, ": ")
+			cv.ByRule += t.N
+			cv.Rules = append(cv.Rules, t)
+		}
+		v.Columns = append(v.Columns, cv)
+		most = max(most, col.Different)
+	}
+	for _, col := range v.Columns {
+		if col.Different > 0 {
+			v.Different = append(v.Different, page.NewBar("changed", col.Name+": "+page.Count(col.Different)+" different", col.Different, most))
+			v.Different[len(v.Different)-1].Name = col.Name
+		}
+	}
+	slices.SortStableFunc(v.Different, func(a, b page.Bar) int { return cmp.Compare(b.N, a.N) })
+	return v
+}
+
+func sideOf(name string, total, scale int64, terms []Term) sideView {
+	s := sideView{Name: name, Total: total, Terms: terms, Sum: Sum(terms)}
+	s.Holds = s.Sum == total
+	var parts []page.Part
+	for _, t := range terms {
+		parts = append(parts, page.Part(t))
+	}
+	s.Stack = page.NewStack(name, scale, parts...)
+	return s
+}
+
+// Described says of a finding why it is one.
+func (g group) Described(f diff.Finding) string { return upper(described(f)) }
+
+// upper begins a text with a capital letter.
+func upper(s string) string {
+	if s == "" || s[0] < 'a' || s[0] > 'z' {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
