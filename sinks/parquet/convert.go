@@ -57,9 +57,9 @@ func knowledgeRow(r *record.KnowledgeRow) KnowledgeRow {
 	}
 }
 
-func tombstoneRow(c *record.Change) TombstoneRow {
+func tombstoneRow(c *record.Change, place int) TombstoneRow {
 	return TombstoneRow{
-		Kind: string(c.Kind), SourceID: c.SourceID, UpdatedAt: micros(c.Version.UpdatedAt), FetchedAt: micros(c.Version.FetchedAt),
+		Place: int64(place), Kind: string(c.Kind), SourceID: c.SourceID, UpdatedAt: micros(c.Version.UpdatedAt), FetchedAt: micros(c.Version.FetchedAt),
 		Why: string(c.Gone.Why), GoneAt: micros(c.Gone.At), MergedInto: c.Gone.MergedInto,
 	}
 }

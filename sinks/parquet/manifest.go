@@ -1,6 +1,12 @@
 package parquet
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"haloingest/pipeline/record"
@@ -30,6 +36,40 @@ type Manifest struct {
 	Files     []FileInfo        `json:"files"` // in order of stream, Seq, layer and table
 	// Sum is the SHA-256, hexadecimal, of the manifest's JSON with an empty Sum, so that a manifest whose bytes have changed is known for it.
 	Sum string `json:"sum"`
+}
+
+// Encode returns the manifest as it is stored, with its Sum.
+func (m Manifest) Encode() ([]byte, error) {
+	m.Sum = ""
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode the manifest of run %s: %w", m.Run, err)
+	}
+	sum := sha256.Sum256(raw)
+	m.Sum = hex.EncodeToString(sum[:])
+	if raw, err = json.Marshal(m); err != nil {
+		return nil, fmt.Errorf("encode the manifest of run %s: %w", m.Run, err)
+	}
+	return append(raw, '\n'), nil
+}
+
+// ErrManifest says that a manifest is not as Encode made it.
+var ErrManifest = errors.New("its bytes are not those that were written")
+
+// DecodeManifest reads what Encode made. The error wraps ErrManifest where any byte has changed. Versions are for the caller to check.
+func DecodeManifest(raw []byte) (Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	again, err := m.Encode()
+	if err != nil {
+		return m, err
+	}
+	if !bytes.Equal(again, raw) {
+		return m, ErrManifest
+	}
+	return m, nil
 }
 
 // Keys of Manifest.Mapping: what decides how objects become rows.

@@ -121,6 +121,7 @@ type KnowledgeRow struct {
 
 // TombstoneRow is a row of rows/table=tombstones: an object that is gone at the source.
 type TombstoneRow struct {
+	Place      int64     `parquet:"place"` // among the changes of its segment; rows of objects fill the other places in their order
 	Kind       string    `parquet:"kind,dict"`
 	SourceID   string    `parquet:"source_id"`
 	UpdatedAt  time.Time `parquet:"source_updated_at,timestamp(microsecond),optional"` // of the version

@@ -98,7 +98,7 @@ func (s *Rows) Name() string { return "keep-rows" }
 func (s *Rows) Write(ctx context.Context, b pipeline.Batch[record.Change]) (files []pipeline.File, err error) {
 	defer s.forget()
 	for i := range b.Items {
-		if err := s.add(&b.Items[i]); err != nil {
+		if err := s.add(&b.Items[i], i); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +130,7 @@ func (s *Rows) forget() {
 	}
 }
 
-func (s *Rows) add(c *record.Change) error {
+func (s *Rows) add(c *record.Change, place int) error {
 	switch {
 	case c.EndUser != nil:
 		r := s.endUsers.add(c.SourceID)
@@ -155,7 +155,7 @@ func (s *Rows) add(c *record.Change) error {
 		s.tickets.hashed(&r.Head)
 	case c.Gone != nil:
 		r := s.tombstones.add(c.SourceID)
-		*r = tombstoneRow(c)
+		*r = tombstoneRow(c, place)
 		s.tombstones.prints.Add(r.SourceID, r.FetchedAt, r.Kind, r.Why, r.MergedInto)
 	default:
 		return fmt.Errorf("keep %s %s: it has no row and is not gone", c.Kind, c.SourceID)
