@@ -33,6 +33,11 @@ type SinkOptions struct {
 	// rejects that come with a batch; these are the sink's own.
 	Rejects pipeline.RejectLimit
 	Now     func() time.Time // the clock for states that do not say when they were read; nil: time.Now
+	// Snapshot is the location of the snapshot that a batch's files are part of: a folder or a bucket's URL, without secrets. It must be
+	// set where batches name such files. A file's Meta marshals to JSON with the fields path, layer, stream, table, seq, rows, bytes and
+	// sha256 (sinks/parquet.FileInfo). The number of a batch over all attempts of its run, which a writer may use as seq, is
+	// Checkpoint.Seq, read when the stream is opened, plus Batch.Seq.
+	Snapshot string
 }
 
 // Sink loads the changes of one stream into Halo's tables, one transaction per batch: checkpoint (which fences), probe, rows, links,
@@ -56,6 +61,7 @@ type Sink struct {
 	scratch scratch
 	encoder record.Encoder
 	items   []item
+	files   files
 	// How much this sink has loaded, and from where on the tables are analysed again; see analyze.
 	loaded, analyzeAt int64
 	tally             tally
@@ -133,8 +139,9 @@ func (s *Sink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) erro
 
 // take reads the batch into items and checks that they are what they say.
 func (s *Sink) take(b pipeline.Batch[record.Change]) error {
-	if len(b.Files) > 0 {
-		return invariant("the batch names %d files and this sink keeps no list of files", len(b.Files))
+	var err error
+	if s.files, err = takeFiles(b.Files, s.options.Snapshot); err != nil {
+		return err
 	}
 	if cap(s.items) < len(b.Items) {
 		s.items = make([]item, len(b.Items))
@@ -238,6 +245,15 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 		return err
 	}
 	if err := l.finish(ctx, s.stream, b, items); err != nil {
+		return err
+	}
+	if err := s.fault("finished"); err != nil {
+		return err
+	}
+	if err := l.keepFiles(ctx, s.files.snapshot); err != nil {
+		return err
+	}
+	if err := l.keepAttachments(ctx, s.files.objects, items); err != nil {
 		return err
 	}
 	if err := s.fault("before commit"); err != nil {
