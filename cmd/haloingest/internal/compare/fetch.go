@@ -2,8 +2,7 @@ package compare
 
 import (
 	"context"
-	"encoding/binary"
-	"math/bits"
+	"strings"
 	"time"
 
 	"haloingest/pipeline"
@@ -82,48 +81,6 @@ func each(ids []string) func(func(string, error) bool) {
 	}
 }
 
-// fingerprintOf is a change as one side of a diff has it.
-func fingerprintOf(c *record.Change) record.Fingerprint {
-	f := record.Fingerprint{
-		SourceID: c.SourceID, UpdatedAt: micro(c.Version.UpdatedAt), FetchedAt: micro(c.Version.FetchedAt), Count: 1,
-	}
-	switch {
-	case c.Gone != nil:
-		f.State = record.FingerprintGone
-	case c.EndUser != nil:
-		f.Hash = c.EndUser.Hash
-	case c.Company != nil:
-		f.Hash = c.Company.Hash
-	case c.Transcript != nil:
-		f.Hash = c.Transcript.Hash
-	case c.Ticket != nil:
-		f.Hash = c.Ticket.Hash
-	}
-	return f
-}
-
-func micro(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-// sumOf is the sum of the content hashes of rows of knowledge.
-func sumOf(rows []record.KnowledgeRow) record.Digest {
-	var hi, lo uint64
-	for i := range rows {
-		var carry uint64
-		h := rows[i].Hash
-		lo, carry = bits.Add64(lo, binary.BigEndian.Uint64(h[8:]), 0)
-		hi, _ = bits.Add64(hi, binary.BigEndian.Uint64(h[:8]), carry)
-	}
-	var d record.Digest
-	binary.BigEndian.PutUint64(d[:8], hi)
-	binary.BigEndian.PutUint64(d[8:], lo)
-	return d
-}
-
 // ruleMerged names why a contact is no object of its own any more.
 const ruleMerged = "merged into another contact"
 
@@ -133,19 +90,31 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	if err != nil {
 		return nil, err
 	}
-	changes, rejects, err := l.fetch(ctx, kind, ids)
+	ask := make([]string, 0, len(ids))
+	var objects []diff.Object
+	for _, id := range ids {
+		if strings.Contains(id, " ") { // the name that a reject without an id was given
+			objects = append(objects, diff.Object{SourceID: id, State: record.FingerprintRejected, Note: l.reason(kind, id)})
+			continue
+		}
+		ask = append(ask, id)
+	}
+	changes, rejects, err := l.fetch(ctx, kind, ask)
 	if err != nil {
 		return nil, err
 	}
-	var objects []diff.Object
+	l.takeRejects(nil, kind, rejects)
+	for _, r := range rejects {
+		objects = append(objects, diff.Object{SourceID: r.ID, State: record.FingerprintRejected, Version: record.Version{FetchedAt: time.Now().UTC()}, Note: reasonOf(r)})
+	}
 	for _, c := range changes {
-		o := diff.Object{SourceID: c.SourceID, Change: c, FetchedAt: c.Version.FetchedAt}
+		o := diff.Object{SourceID: c.SourceID, Change: c, Version: c.Version}
 		o.Change.Object = nil
 		switch {
 		case c.Gone != nil && c.Gone.Why != record.GoneMerged:
 			continue
 		case c.Gone != nil:
-			o.State, o.Note = record.FingerprintGone, ruleMerged
+			o.State, o.Note = record.FingerprintExcluded, ruleMerged
 		case entity == knowledge:
 			if len(c.Knowledge) == 0 {
 				continue
@@ -156,6 +125,11 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 		}
 		objects = append(objects, o)
 	}
-	l.takeRejects(nil, kind, rejects)
 	return objects, nil
+}
+
+func (l *Live) reason(kind record.Kind, id string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rejects[kind][id]
 }

@@ -21,7 +21,7 @@ func (l *Live) list(ctx context.Context, kind record.Kind, source pipeline.Sourc
 		for _, o := range page.Items {
 			updated := intercom.ListedAs(o).UpdatedAt
 			list = append(list, record.Fingerprint{
-				SourceID: o.ID, UpdatedAt: updated * 1e6, FetchedAt: micro(o.FetchedAt), Count: 1,
+				SourceID: o.ID, UpdatedAt: updated * 1e6, FetchedAt: o.FetchedAt.UnixMicro(), Count: 1,
 			})
 		}
 		list = l.takeRejects(list, kind, page.Rejects)

@@ -5,9 +5,12 @@ package compare
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,12 +50,12 @@ type Live struct {
 	walks   []*progress
 	checks  []diff.Check
 	notes   []string
-	rejects map[string]map[string]string // by entity and id: why
+	rejects map[record.Kind]map[string]string // by id: why
 }
 
 // NewLive returns the side.
 func NewLive(o Options) *Live {
-	return &Live{o: o, rejects: make(map[string]map[string]string)}
+	return &Live{o: o, rejects: make(map[record.Kind]map[string]string)}
 }
 
 // Close removes temporary files.
@@ -71,11 +74,11 @@ func (l *Live) Name() string { return "intercom" }
 // Moves is true: people go on writing.
 func (l *Live) Moves() bool { return true }
 
-// Requests is how many were asked of Intercom so far, and Bytes how many bytes came.
+// Requests is how many were asked of Intercom so far.
 func (l *Live) Requests() int64 { return l.o.Client.Stats().Total }
 
-// Bytes is how many bytes were read from Intercom so far.
-func (l *Live) Bytes() int64 { return l.o.Client.Stats().Bytes }
+// BytesRead is how many bytes were read from Intercom so far.
+func (l *Live) BytesRead() int64 { return l.o.Client.Stats().Bytes }
 
 // Checks are the totals that were counted in a second way so far.
 func (l *Live) Checks() []diff.Check {
@@ -253,18 +256,50 @@ func (l *Live) startKnowledge() (err error) {
 
 // take adds the fingerprint of a change, and keeps that of its knowledge aside.
 func (l *Live) take(list []record.Fingerprint, c *record.Change) ([]record.Fingerprint, error) {
-	f := fingerprintOf(c)
-	if c.Transcript != nil && len(c.Knowledge) > 0 {
-		k := f
-		k.Hash, k.Count = sumOf(c.Knowledge), int32(len(c.Knowledge))
+	if k, ok := c.KnowledgeFingerprint(); ok {
 		if err := l.knowledge.add(k); err != nil {
 			return list, err
 		}
 	}
-	return append(list, f), nil
+	return append(list, c.Fingerprint()), nil
 }
 
-// takeRejects adds what the pipeline has rejected.
+// takeRejects adds what cannot be mapped. It is there all the same, and why it is rejected is kept for Fetch.
 func (l *Live) takeRejects(list []record.Fingerprint, kind record.Kind, rejects []pipeline.Reject) []record.Fingerprint {
+	if len(rejects) == 0 {
+		return list
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.rejects[kind]
+	if known == nil {
+		known = make(map[string]string)
+		l.rejects[kind] = known
+	}
+	for _, r := range rejects {
+		id := r.ID
+		if id == "" { // it is told from others by what it is
+			sum := sha256.Sum256(r.Payload)
+			id = "without an id, " + hex.EncodeToString(sum[:4])
+		}
+		if len(known) < mostReasons {
+			known[id] = reasonOf(r)
+		}
+		list = append(list, record.Fingerprint{SourceID: id, FetchedAt: time.Now().UnixMicro(), Count: 1, State: record.FingerprintRejected})
+	}
 	return list
+}
+
+// mostReasons bounds the memory for reasons of rejects.
+const mostReasons = 100_000
+
+// reasonOf is why an object is rejected without which one it is, so that equal reasons can be counted together.
+func reasonOf(r pipeline.Reject) string {
+	reason := r.Reason
+	if r.ID != "" {
+		if _, rest, ok := strings.Cut(reason, r.ID+": "); ok {
+			reason = rest
+		}
+	}
+	return r.Stage + ": " + reason
 }
