@@ -67,8 +67,11 @@ func (f *Fingerprints) end(sourceID string) {
 // Texts returns the sums as they stand in FileInfo.
 func (f *Fingerprints) Texts() []string {
 	out := make([]string, NumBuckets)
+	var sum [16]byte
 	for i, b := range f.sums {
-		out[i] = hex.EncodeToString(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, b.high), b.low))
+		binary.BigEndian.PutUint64(sum[:8], b.high)
+		binary.BigEndian.PutUint64(sum[8:], b.low)
+		out[i] = hex.EncodeToString(sum[:])
 	}
 	return out
 }

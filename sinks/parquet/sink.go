@@ -15,13 +15,14 @@ type Pages struct {
 	to     Target
 	stream string
 	base   int64
+	codec  *codec
 	kinds  map[record.Kind]*table[PageRow]
 }
 
 // NewPages returns the sink of a stream's pages. base is how many batches of the stream earlier attempts have committed: batch n of
 // this one is segment base+n, which is the number of the transaction that commits it.
 func NewPages(to Target, stream string, base uint64) *Pages {
-	return &Pages{to: to, stream: stream, base: int64(base), kinds: make(map[record.Kind]*table[PageRow])}
+	return &Pages{to: to, stream: stream, base: int64(base), codec: new(codec), kinds: make(map[record.Kind]*table[PageRow])}
 }
 
 // Name is the tap's name in metrics.
@@ -34,7 +35,7 @@ func (s *Pages) Write(ctx context.Context, b pipeline.Batch[record.Object]) ([]p
 		o := &b.Items[i]
 		t := s.kinds[o.Kind]
 		if t == nil {
-			t = newTable[PageRow](LayerPages, o.Kind.Stream(), "body")
+			t = newTable[PageRow](LayerPages, o.Kind.Stream(), s.codec, "body")
 			s.kinds[o.Kind] = t
 		}
 		r := t.add(o.ID)
@@ -79,15 +80,16 @@ type Rows struct {
 
 // NewRows returns the sink of a stream's rows; see NewPages.
 func NewRows(to Target, stream string, base uint64) *Rows {
+	c := new(codec)
 	return &Rows{
 		to: to, stream: stream, base: int64(base),
-		endUsers:    newTable[EndUserRow](LayerRows, record.KindContact.Table(), "custom_fields", "context", "avatar"),
-		companies:   newTable[CompanyRow](LayerRows, record.KindCompany.Table(), "custom_fields", "context"),
-		transcripts: newTable[TranscriptRow](LayerRows, record.KindConversation.Table(), "metadata", "messages"),
-		tickets:     newTable[TicketRow](LayerRows, record.KindTicket.Table(), "message", "metadata", "messages"),
-		knowledge:   newTable[KnowledgeRow](LayerRows, TableKnowledge, "content", "metadata"),
-		tombstones:  newTable[TombstoneRow](LayerRows, TableTombstones),
-		rejects:     newTable[RejectRow](LayerRows, TableRejects, "reason", "payload"),
+		endUsers:    newTable[EndUserRow](LayerRows, record.KindContact.Table(), c, "custom_fields", "context", "avatar"),
+		companies:   newTable[CompanyRow](LayerRows, record.KindCompany.Table(), c, "custom_fields", "context"),
+		transcripts: newTable[TranscriptRow](LayerRows, record.KindConversation.Table(), c, "metadata", "messages"),
+		tickets:     newTable[TicketRow](LayerRows, record.KindTicket.Table(), c, "message", "metadata", "messages"),
+		knowledge:   newTable[KnowledgeRow](LayerRows, TableKnowledge, c, "content", "metadata"),
+		tombstones:  newTable[TombstoneRow](LayerRows, TableTombstones, c),
+		rejects:     newTable[RejectRow](LayerRows, TableRejects, c, "reason", "payload"),
 	}
 }
 

@@ -44,12 +44,14 @@ type table[T any] struct {
 	rows        []T
 	prints      Fingerprints
 	first, last string
+	codec       *codec
 	writer      *parquet.GenericWriter[T]
 	hash        hash.Hash
 }
 
-func newTable[T any](layer, name string, large ...string) *table[T] {
-	return &table[T]{layer: layer, name: name, large: large, hash: sha256.New()}
+// newTable makes a table. Those that are written one after the other may share a codec.
+func newTable[T any](layer, name string, c *codec, large ...string) *table[T] {
+	return &table[T]{layer: layer, name: name, large: large, codec: c, hash: sha256.New()}
 }
 
 // add makes room for one row and returns it, zero, to be filled in.
@@ -98,17 +100,15 @@ func (t *table[T]) flush(ctx context.Context, to Target, stream string, seq int6
 	return append(files, pipeline.File{Path: info.Path, Meta: info}), nil
 }
 
+// encode writes the file with the writer of the last one, which has its buffers already.
 func (t *table[T]) encode(w io.Writer, n Name) error {
 	if t.writer == nil {
-		t.writer = parquet.NewGenericWriter[T](w, options(t.large)...)
+		t.writer = newWriter[T](w, t.codec, t.large)
 	} else {
 		t.writer.Reset(w)
 	}
-	for _, pair := range [...][2]string{
-		{MetaOrg, n.Org.String()}, {MetaRun, n.Run.String()}, {MetaLayer, n.Layer}, {MetaTable, n.Table}, {MetaStream, n.Stream},
-		{MetaSeq, strconv.FormatInt(n.Seq, 10)}, {MetaSchema, strconv.Itoa(SchemaVersion)}, {MetaDigest, strconv.Itoa(record.DigestVersion)},
-	} {
-		t.writer.SetKeyValueMetadata(pair[0], pair[1])
+	for key, value := range n.metadata() {
+		t.writer.SetKeyValueMetadata(key, value)
 	}
 	_, err := t.writer.Write(t.rows)
 	if err == nil {
@@ -116,20 +116,35 @@ func (t *table[T]) encode(w io.Writer, n Name) error {
 	}
 	if err != nil {
 		t.writer = nil // half of a file is in it
+		return err
 	}
-	return err
+	// Reset clears the footer of the last file, and with it the columns' names, which the writer shares with it and needs again.
+	for _, group := range t.writer.File().Metadata().RowGroups {
+		for i := range group.Columns {
+			group.Columns[i].MetaData.PathInSchema = nil
+		}
+	}
+	return nil
 }
 
-func options(large []string) []parquet.WriterOption {
-	o := []parquet.WriterOption{
-		parquet.Compression(&parquet.Zstd),
+func newWriter[T any](w io.Writer, c *codec, large []string) *parquet.GenericWriter[T] {
+	options := []parquet.WriterOption{
+		parquet.Compression(c),
 		parquet.PageBufferSize(pageBuffer),
 		parquet.CreatedBy("haloingest", strconv.Itoa(SchemaVersion), ""),
 	}
 	for _, column := range large {
-		o = append(o, parquet.SkipPageBounds(column))
+		options = append(options, parquet.SkipPageBounds(column))
 	}
-	return o
+	return parquet.NewGenericWriter[T](w, options...)
+}
+
+// metadata is what the file says of itself.
+func (n Name) metadata() map[string]string {
+	return map[string]string{
+		MetaOrg: n.Org.String(), MetaRun: n.Run.String(), MetaLayer: n.Layer, MetaTable: n.Table, MetaStream: n.Stream,
+		MetaSeq: strconv.FormatInt(n.Seq, 10), MetaSchema: strconv.Itoa(SchemaVersion), MetaDigest: strconv.Itoa(record.DigestVersion),
+	}
 }
 
 // measured hashes and counts what passes through it.
