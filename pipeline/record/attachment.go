@@ -30,7 +30,18 @@ type AttachmentFile struct {
 	Bytes  int64  // of the saved file
 	SHA256 string // of the saved file, hexadecimal
 	// Error says why it is not saved; of a saved file, what is odd about it.
-	Error string
-	Retry bool // it is not saved, and trying again may help
-	Held  bool // it was in the folder already, and its content has been checked
+	Error  string
+	Reason string // one word for Error, see below; "" if there is none
+	Retry  bool   // it is not saved, and trying again may help
+	Held   bool   // it was in the folder already, and its content has been checked
 }
+
+// Reasons of an AttachmentFile, by which counts are kept.
+const (
+	AttachmentNoAddress   = "no-address"   // Intercom names none, or none that can be requested
+	AttachmentForeign     = "foreign-host" // it lies, or leads, outside of Intercom
+	AttachmentTooLarge    = "too-large"
+	AttachmentRefused     = "refused"     // 403, 404 and the like, also with a fresh link
+	AttachmentUnavailable = "unavailable" // failing server, failing network, too slow
+	AttachmentOddSize     = "odd-size"    // saved, but not of the size that Intercom states
+)
