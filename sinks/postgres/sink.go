@@ -103,38 +103,59 @@ func (s *Sink) Close(ctx context.Context) error {
 // reject, stage "load", in the same transaction; the rest of the batch is loaded. ErrFenced means that another holder has
 // taken over. The batch is not changed.
 func (s *Sink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) error {
-	op := fmt.Sprintf("load batch %d of %s", b.Seq, s.stream)
-	if err := s.take(b); err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+	if err := s.begin(ctx); err != nil {
+		return err
 	}
-	if !s.begun {
-		c, err := s.run.Checkpoint(ctx, s.stream)
-		if err != nil {
-			return err
-		}
-		s.base, s.begun = c.Seq, true
+	return s.commit(ctx, &work{batch: b, seq: s.base + b.Seq + 1, op: fmt.Sprintf("load batch %d of %s", b.Seq, s.stream)})
+}
+
+// work is one batch that is to be committed.
+type work struct {
+	batch   pipeline.Batch[record.Change]
+	seq     uint64 // of the checkpoint, when it is committed
+	segment string // "" if it is none
+	op      string
+	known   bool // set if the segment was complete before
+}
+
+// begin reads where the stream stands, once.
+func (s *Sink) begin(ctx context.Context) error {
+	if s.begun {
+		return nil
+	}
+	c, err := s.run.Checkpoint(ctx, s.stream)
+	if err != nil {
+		return err
+	}
+	s.base, s.begun = c.Seq, true
+	return nil
+}
+
+func (s *Sink) commit(ctx context.Context, w *work) error {
+	if err := s.take(w.batch); err != nil {
+		return fmt.Errorf("%s: %w", w.op, err)
 	}
 	careful := false
-	err := s.run.lease.db.retry(ctx, op, func(ctx context.Context) error {
-		err := s.attempt(ctx, b, careful)
+	err := s.run.lease.db.retry(ctx, w.op, func(ctx context.Context) error {
+		err := s.attempt(ctx, w, careful)
 		if err == nil || careful || !poison(err) {
 			return err
 		}
 		// A row that the database refuses, or somebody else was faster with a key. Find out row by row.
 		careful = true
-		s.run.lease.db.log.DebugContext(ctx, "loading a batch carefully", "op", op, "cause", describe(err))
-		return s.attempt(ctx, b, careful)
+		s.run.lease.db.log.DebugContext(ctx, "loading a batch carefully", "op", w.op, "cause", describe(err))
+		return s.attempt(ctx, w, careful)
 	})
 	switch {
 	case err == nil:
-		s.analyze(ctx, len(b.Items))
+		s.analyze(ctx, len(w.batch.Items))
 		return nil
 	case errors.Is(err, ErrInvariant), errors.Is(err, pipeline.ErrTooManyRejects):
-		return fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s: %w", w.op, err)
 	case errors.Is(err, ErrFenced):
 		s.run.lease.lose(ErrFenced)
 	}
-	return wrap(ctx, err, "%s", op)
+	return wrap(ctx, err, "%s", w.op)
 }
 
 // take reads the batch into items and checks that they are what they say.
@@ -192,7 +213,8 @@ func (it *item) kind() record.Kind {
 }
 
 // attempt is one transaction.
-func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], careful bool) (err error) {
+func (s *Sink) attempt(ctx context.Context, w *work, careful bool) (err error) {
+	b := w.batch
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -205,11 +227,21 @@ func (s *Sink) attempt(ctx context.Context, b pipeline.Batch[record.Change], car
 			rollback(ctx, tx)
 		}
 	}()
-	done, err := s.run.advance(ctx, tx, s.stream, step{Seq: s.base + b.Seq + 1, Cursor: b.Cursor})
+	done, err := s.run.advance(ctx, tx, s.stream, step{Seq: w.seq, Cursor: b.Cursor})
 	if err != nil {
 		return err
 	}
-	if done {
+	if done && w.segment != "" {
+		if err := w.entered(ctx, tx, s.run, s.stream); err != nil {
+			return err
+		}
+	}
+	if !done && w.segment != "" {
+		if w.known, err = w.enter(ctx, tx, s.run, s.stream); err != nil {
+			return err
+		}
+	}
+	if done || w.known {
 		rollback(ctx, tx)
 		return nil
 	}
