@@ -31,8 +31,14 @@ const (
 type Target struct {
 	Store    Store
 	Org, Run record.UUID
-	Attempt  int // of the run, from 1
+	Attempt  int      // of the run, from 1
+	Seal     SealFunc // nil: files are not encrypted
 }
+
+// SealFunc seals the key of the file that is to lie at path, so that it opens as that file's key only.
+type SealFunc func(path string, key []byte) (sealed []byte, err error)
+
+const digestVersion = record.DigestVersion
 
 // pageBuffer is how much of a column is one page: fewer, larger pages compress better.
 const pageBuffer = 1 << 20
@@ -143,7 +149,7 @@ func newWriter[T any](w io.Writer, c *codec, large []string) *parquet.GenericWri
 func (n Name) metadata() map[string]string {
 	return map[string]string{
 		MetaOrg: n.Org.String(), MetaRun: n.Run.String(), MetaLayer: n.Layer, MetaTable: n.Table, MetaStream: n.Stream,
-		MetaSeq: strconv.FormatInt(n.Seq, 10), MetaSchema: strconv.Itoa(SchemaVersion), MetaDigest: strconv.Itoa(record.DigestVersion),
+		MetaSeq: strconv.FormatInt(n.Seq, 10), MetaSchema: strconv.Itoa(SchemaVersion), MetaDigest: strconv.Itoa(digestVersion),
 	}
 }
 
