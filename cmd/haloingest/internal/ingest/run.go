@@ -15,6 +15,7 @@ import (
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
+	"haloingest/sinks/parquet"
 	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom"
 	"haloingest/stages/dedupe"
@@ -32,6 +33,7 @@ type Runner struct {
 	Holder      string            // who holds the lease, for people: command, host and process
 	Concurrency int               // detail requests under way at once
 	Distiller   distill.Distiller // nil: offline
+	Snapshot    Snapshot          // what is read is kept there, too
 }
 
 // Kinds of run.
@@ -66,6 +68,7 @@ type Run struct {
 	streams []stream
 	tracker *tracker
 	rules   distill.Rules
+	keeper  *keeper // nil: no snapshot is kept
 }
 
 // Start takes the workspace's lease and starts or resumes a run. The error is postgres.ErrHeld if
@@ -103,6 +106,7 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 		return nil, err
 	}
 	learnBy(spec.Params, rules, r.Distiller)
+	r.Snapshot.params(spec.Params)
 	if request.Repair != nil {
 		spec.Params["diff"] = request.Repair.Diff.String()
 	}
@@ -117,6 +121,9 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 		r.Log.Info("resuming", "run", run.ID, "attempt", run.Attempts, "started", run.StartedAt)
 	}
 	out := &Run{runner: r, request: request, lease: lease, run: run, rules: rules}
+	if r.Snapshot.Store != nil {
+		out.keeper = &keeper{Snapshot: r.Snapshot, db: r.DB, run: run, org: r.Connection.Org, log: r.Log}
+	}
 	out.streams = out.plan()
 	var names []string
 	for _, s := range out.streams {
@@ -156,6 +163,16 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 		outcome.State, outcome.Err = postgres.RunFailed, fmt.Errorf("skipped %s", strings.Join(skipped, ", "))
 	case r.request.full() || r.request.Kind == KindSync:
 		outcome.SyncedTo, err = r.syncedTo(ctx)
+	}
+	if r.keeper != nil {
+		if kerr := r.keeper.end(ctx, outcome); kerr != nil {
+			if err != nil || outcome.State != postgres.RunComplete {
+				r.runner.Log.Warn("the snapshot's manifest is not up to date; the same command brings it up to date", "error", kerr)
+			} else {
+				err = kerr
+				outcome.State, outcome.Err, outcome.SyncedTo = postgres.RunFailed, kerr, time.Time{}
+			}
+		}
 	}
 	ferr := r.finish(ctx, outcome, patience(err), err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track)
 	if ferr != nil && err == nil {
@@ -198,6 +215,12 @@ func (r *Run) doAll(ctx, read context.Context) (skipped []string, err error) {
 	reference, err := r.reference(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r.keeper != nil {
+		r.keeper.reference = &reference
+		if err := r.keeper.begin(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, s := range r.streams {
 		if read.Err() != nil {
@@ -319,18 +342,32 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	if r.request.Kind == KindRetry {
 		options.RejectLimit.Share = -1 // they are rejects to begin with
 	}
-	sink := r.run.Sink(s.name, postgres.SinkOptions{Rejects: options.RejectLimit})
+	loading := postgres.SinkOptions{Rejects: options.RejectLimit}
+	if r.keeper != nil {
+		loading.Snapshot = r.keeper.Store.Location()
+	}
+	sink := r.run.Sink(s.name, loading)
 	p := pipeline.New(options)
 	objects := pipeline.From(p, source, at.Cursor)
 	if s.details != nil {
 		objects = pipeline.Via(objects, s.details, 2)
 	}
+	if r.keeper != nil {
+		// A transaction is a segment of the snapshot, so batches get their size here and keep it.
+		objects = pipeline.Rebatch(objects, segmentLimits, objectSize)
+		objects = pipeline.Tap(objects, parquet.NewPages(r.keeper.target(), s.name, at.Seq))
+	}
 	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), 1)
 	changes := pipeline.Via(items, mapping, 1)
 	changes = pipeline.Via(changes, dedupe.New(), 1)
 	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Rules: r.rules, Distiller: r.runner.Distiller, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
-	changes = pipeline.Rebatch(changes, commitLimits, changeSize)
-	pipeline.Into(changes, countRejects{sink, s.kind})
+	last := countRejects{sink, s.kind}
+	if r.keeper != nil {
+		changes = pipeline.Tap(changes, parquet.NewRows(r.keeper.target(), s.name, at.Seq))
+		pipeline.Into(changes, keepManifest{last, r.keeper})
+		return p, sink, nil
+	}
+	pipeline.Into(pipeline.Rebatch(changes, commitLimits, changeSize), last)
 	return p, sink, nil
 }
 
