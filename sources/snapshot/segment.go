@@ -43,11 +43,15 @@ type Stream struct {
 // Streams returns the streams of a layer in the order in which a run reads them: what is referred to before what refers to it, and word of
 // deletions after the objects. Within a run that order is the only one that gives the same rows again.
 func (r *Run) Streams(layer string) []Stream {
+	return r.streams(func(f *file.FileInfo) bool { return f.Layer == layer })
+}
+
+func (r *Run) streams(of func(*file.FileInfo) bool) []Stream {
 	var list []*Stream
 	byName := make(map[string]*Stream)
 	for i := range r.Files {
 		f := &r.Files[i]
-		if f.Layer != layer {
+		if !of(f) {
 			continue
 		}
 		s := byName[f.Stream]
