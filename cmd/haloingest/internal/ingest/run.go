@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"strings"
 	"time"
 
@@ -18,10 +17,7 @@ import (
 	"haloingest/sinks/parquet"
 	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom"
-	"haloingest/stages/dedupe"
 	"haloingest/stages/distill"
-	"haloingest/stages/extract"
-	"haloingest/stages/mapids"
 )
 
 // Runner makes runs for one connected workspace.
@@ -327,17 +323,7 @@ var commitLimits = pipeline.Limits{Rows: 500, Bytes: 4 << 20, Age: 2 * time.Seco
 // build joins a source to the stages and the sink.
 func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres.Checkpoint, reference record.Reference) (*pipeline.Pipeline, *postgres.Sink, error) {
 	conn := r.runner.Connection
-	mapping, err := mapids.New(mapids.Config{
-		Org:            conn.Org,
-		UserIDField:    conn.UserIDField,
-		CompanyIDField: conn.CompanyIDField,
-		Reference:      reference,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	// Each stage is a goroutine of its own already; more workers, and room between the stages, would
-	// only hold more batches in memory. Distilling is the one that costs.
+	// Room between the stages would only hold more batches in memory.
 	options := pipeline.Options{Buffer: -1}
 	if r.request.Kind == KindRetry {
 		options.RejectLimit.Share = -1 // they are rejects to begin with
@@ -357,10 +343,13 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 		objects = pipeline.Rebatch(objects, segmentLimits, objectSize)
 		objects = pipeline.Tap(objects, parquet.NewPages(r.keeper.target(), s.name, at.Seq))
 	}
-	items := pipeline.Via(objects, extract.New(extract.Options{Reference: reference}), 1)
-	changes := pipeline.Via(items, mapping, 1)
-	changes = pipeline.Via(changes, dedupe.New(), 1)
-	changes = pipeline.Via(changes, distill.New(distill.Config{Org: conn.Org, Rules: r.rules, Distiller: r.runner.Distiller, Log: r.runner.Log}), runtime.GOMAXPROCS(0))
+	changes, err := Stages(objects, Mapping{
+		Org: conn.Org, UserIDField: conn.UserIDField, CompanyIDField: conn.CompanyIDField, Reference: reference,
+		Rules: r.rules, Distiller: r.runner.Distiller, Log: r.runner.Log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	last := countRejects{sink, s.kind}
 	if r.keeper != nil {
 		changes = pipeline.Tap(changes, parquet.NewRows(r.keeper.target(), s.name, at.Seq))
