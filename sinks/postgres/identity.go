@@ -193,10 +193,7 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	}
 	if c.External == "" && to == current && d.alone(m, to) && to.External == previous {
 		// It had one and has none any more: another field was chosen, or the customer's system took it back.
-		if d.external[to.External] == to {
-			delete(d.external, to.External)
-		}
-		to.External = ""
+		d.release(to)
 	}
 	if c.External != "" && to.External != c.External {
 		if d.external[to.External] == to {
@@ -207,6 +204,14 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	}
 	d.touched[to.ID] = to
 	return m, created
+}
+
+// release takes its external id off a row.
+func (d *identity) release(b *body) {
+	if d.external[b.External] == b {
+		delete(d.external, b.External)
+	}
+	b.External = ""
 }
 
 // alone reports whether the row is ours and m's only.
@@ -317,10 +322,7 @@ func (d *identity) detach(m *member, from *body, external string, at time.Time) 
 	claimed := slices.ContainsFunc(from.members, func(o *member) bool { return o.External == from.External })
 	own := from.External == external && !(from.Native && m.Reason == reasonExternalID)
 	if from.External != "" && !claimed && (own || !from.Native && len(from.members) == 0) {
-		if d.external[from.External] == from {
-			delete(d.external, from.External)
-		}
-		from.External = ""
+		d.release(from)
 	}
 	if from.Content == m.ID {
 		d.reload(from, m)

@@ -72,6 +72,7 @@ type loader struct {
 	org     record.UUID
 	targets *targets
 	careful bool // expect conflicts: nothing goes straight into a target
+	rewrite bool // write what is the same by its digest, too
 	counts  pipeline.Counts
 	used    map[*target]bool // temp tables that hold rows of this transaction
 	scratch *scratch
@@ -153,8 +154,10 @@ func (l *loader) loadRound(ctx context.Context, items []*item) error {
 			g.tickets = append(g.tickets, it)
 		}
 	}
-	if err := l.dropEqual(ctx, &g); err != nil {
-		return err
+	if !l.rewrite {
+		if err := l.dropEqual(ctx, &g); err != nil {
+			return err
+		}
 	}
 	if err := l.lock(ctx, &g); err != nil {
 		return err

@@ -132,7 +132,7 @@ func (m *member) version() record.Version {
 func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	d, m := p.d, p.d.members[c.ID]
 	loaded := m != nil && !m.Fetched.IsZero()
-	if loaded && d.rows[m.Row] != nil && m.Hash == it.head().Hash {
+	if loaded && d.rows[m.Row] != nil && m.Hash == it.head().Hash && !p.l.rewrite {
 		it.outcome = equal
 		return
 	}
@@ -151,6 +151,9 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	}
 	m, created := d.bind(c, it.version.UpdatedAt)
 	b := d.rows[m.Row]
+	if p.l.rewrite && c.External == "" && d.alone(m, b) {
+		d.release(b)
+	}
 	m.Gone, m.Into = gone, into
 	m.Hash, m.Fetched = it.head().Hash, it.version.FetchedAt
 	d.settle(b)
@@ -191,7 +194,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 func (p *people) bury(it *item, known map[string]tombstone) {
 	k := known[it.change.SourceID]
 	t := k.and(tombstoneOf(it))
-	if t == k {
+	if t == k && !p.l.rewrite {
 		it.outcome = equal
 		return
 	}

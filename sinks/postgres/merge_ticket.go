@@ -20,7 +20,7 @@ func (l *loader) loadTickets(ctx context.Context, items []*item) error {
 	for i, it := range items {
 		f := &found[i]
 		switch {
-		case f.found && f.hash == it.head().Hash:
+		case f.found && f.hash == it.head().Hash && !l.rewrite:
 			it.outcome = equal
 			continue
 		case f.found && f.version.Compare(it.version) > 0:

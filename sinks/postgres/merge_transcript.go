@@ -40,7 +40,7 @@ func (l *loader) loadTranscripts(ctx context.Context, items []*item) error {
 		f := &found[i]
 		p := pending{it: it, found: f.found}
 		if f.found {
-			same := f.hash == it.transcript.Hash
+			same := f.hash == it.transcript.Hash && !l.rewrite
 			p.only = same
 			switch {
 			case same && (f.gone || f.knowledge == it.transcript.KnowledgeHash):
@@ -75,7 +75,7 @@ func (l *loader) complete(ctx context.Context, items []*item, found []stored) er
 	var ids []record.UUID
 	for i, it := range items {
 		r := it.transcript
-		if !r.Complete && found[i].found && found[i].hash != r.Hash && found[i].version.Compare(it.version) <= 0 {
+		if !r.Complete && found[i].found && (found[i].hash != r.Hash || l.rewrite) && found[i].version.Compare(it.version) <= 0 {
 			ids = append(ids, r.ID)
 			at[r.ID] = i
 		}
@@ -95,7 +95,7 @@ func (l *loader) complete(ctx context.Context, items []*item, found []stored) er
 		if err := items[i].join(raw, l.encoder); err != nil {
 			return err
 		}
-		if items[i].transcript.Hash != found[i].hash {
+		if items[i].transcript.Hash != found[i].hash || l.rewrite {
 			changed = append(changed, id)
 		}
 		return nil
@@ -262,13 +262,15 @@ func (l *loader) writeTranscripts(ctx context.Context, work []pending) error {
 		if it.outcome != inserted && it.outcome != updated {
 			continue
 		}
-		set := knowledgeSet{transcript: it.rowID(), link: p.link}
+		set := knowledgeSet{transcript: it.rowID(), source: it.change.SourceID, link: p.link}
 		if !p.link.endUser.IsZero() && p.gone.ID == "" {
 			set.rows = it.change.Knowledge
 		}
 		list = append(list, p.wait...)
 		if it.outcome == inserted {
 			made = append(made, it.change.SourceID)
+		}
+		if it.outcome == inserted && !l.rewrite {
 			fresh = append(fresh, set)
 			continue
 		}
@@ -326,8 +328,11 @@ func (l *loader) mergeChanged(ctx context.Context, t *target, work []pending, en
 		return err
 	}
 	const newer = `(coalesce(excluded.source_updated_at, '-infinity'), excluded.updated_at) >= (coalesce(t.source_updated_at, '-infinity'), t.updated_at)`
-	rows, err := l.conn.Query(ctx, t.upsert("org_id, id", t.setting("org_id", "id", "created_at"),
-		newer+" AND t.content_hash IS DISTINCT FROM excluded.content_hash", "t.id, t.xmax = 0"), l.org)
+	where := newer + " AND t.content_hash IS DISTINCT FROM excluded.content_hash"
+	if l.rewrite {
+		where = newer
+	}
+	rows, err := l.conn.Query(ctx, t.upsert("org_id, id", t.setting("org_id", "id", "created_at"), where, "t.id, t.xmax = 0"), l.org)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,11 @@ type SinkOptions struct {
 	// sha256 (sinks/parquet.FileInfo). The number of a batch over all attempts of its run, which a writer may use as seq, is
 	// Checkpoint.Seq, read when the stream is opened, plus Batch.Seq.
 	Snapshot string
+	// Rewrite loads what came even if the target says by its digests that it is the same: somebody may have changed a row and left its digest. All
+	// that this program writes of the row is put right, with links, knowledge and bindings, and knowledge of a conversation that is not
+	// its own goes. Versions still count: what is newer than what came is left alone. What cannot be told apart from Halo's own stays:
+	// keys of documents and values that Intercom lacks on rows that are shared, activity stamps.
+	Rewrite bool
 }
 
 // Sink loads the changes of one stream into Halo's tables, one transaction per batch: checkpoint (which fences), probe, rows, links,
@@ -254,7 +259,7 @@ func (s *Sink) attempt(ctx context.Context, w *work, careful bool) (err error) {
 	l := &loader{
 		session: s.session, tx: tx, run: s.run, org: s.run.lease.org, targets: &s.targets, careful: careful,
 		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder, fault: s.fault,
-		limit: s.options.Rejects, tally: s.tally,
+		limit: s.options.Rejects, tally: s.tally, rewrite: s.options.Rewrite,
 	}
 	items := make([]*item, len(s.items))
 	for i := range s.items {

@@ -112,11 +112,11 @@ func (l *loader) keepTombstones(ctx context.Context, kind record.Kind, list []to
 }
 
 // newTombstones sorts out the tombstones that say nothing new; what is left is to be kept.
-func newTombstones(items []*item, known map[string]tombstone) (fresh []*item, list []tombstone) {
+func (l *loader) newTombstones(items []*item, known map[string]tombstone) (fresh []*item, list []tombstone) {
 	for _, it := range items {
 		k := known[it.change.SourceID]
 		t := k.and(tombstoneOf(it))
-		if t == k {
+		if t == k && !l.rewrite {
 			it.outcome = equal
 			continue
 		}
@@ -135,7 +135,7 @@ func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) erro
 	if err != nil {
 		return err
 	}
-	items, list := newTombstones(items, known)
+	items, list := l.newTombstones(items, known)
 	if len(items) == 0 {
 		return nil
 	}
