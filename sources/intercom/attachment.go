@@ -50,6 +50,7 @@ type Attachments struct {
 	pace    pace
 	failing atomic.Int32 // files in a row that servers have failed to give
 	count   struct{ saved, held, failed, bytes atomic.Int64 }
+	lost    sync.Map // objects of which a file was not saved, by kind and id
 }
 
 // NewAttachments opens the folder. Close it.
@@ -94,6 +95,12 @@ func (a *Attachments) Stats() AttachmentStats {
 	return AttachmentStats{a.count.saved.Load(), a.count.held.Load(), a.count.failed.Load(), a.count.bytes.Load()}
 }
 
+// HasFailed reports whether a file of that object could not be saved since NewAttachments.
+func (a *Attachments) HasFailed(kind record.Kind, id string) bool {
+	_, failed := a.lost.Load(path.Join(string(kind), id))
+	return failed
+}
+
 // Write saves the files of a batch, several at once.
 func (a *Attachments) Write(ctx context.Context, b pipeline.Batch[record.Change]) ([]pipeline.File, error) {
 	var objects []*fileObject
@@ -126,7 +133,13 @@ func (a *Attachments) Write(ctx context.Context, b pipeline.Batch[record.Change]
 	}
 	files := make([]pipeline.File, len(objects))
 	for i, o := range objects {
-		files[i] = pipeline.File{Path: path.Join(string(o.kind), o.id), Meta: o.meta()}
+		meta := o.meta()
+		files[i] = pipeline.File{Path: path.Join(string(o.kind), o.id), Meta: meta}
+		for _, f := range meta.Files {
+			if f.Path == "" {
+				a.lost.Store(files[i].Path, true)
+			}
+		}
 	}
 	return files, nil
 }

@@ -19,8 +19,12 @@ type countRejects struct {
 
 // Commit is the sink's.
 func (s countRejects) Commit(ctx context.Context, b pipeline.Batch[record.Change]) error {
-	if len(b.Rejects) > 0 {
+	files := countAttachments(b.Files)
+	if len(b.Rejects) > 0 || len(files) > 0 {
 		b.Counts = maps.Clone(b.Counts) // the batch is the pipeline's
+		b.Counts.Merge(files)
+	}
+	if len(b.Rejects) > 0 {
 		b.Counts.Add("load/"+s.kind.Table()+"/"+Rejected, int64(len(b.Rejects)))
 	}
 	return s.Sink.Commit(ctx, b)

@@ -13,6 +13,8 @@ type Progress struct {
 	Streams []StreamProgress
 	API     intercom.Stats
 	Elapsed time.Duration
+	// Files is what this process has done with attachments; nil if the run saves none.
+	Files *intercom.AttachmentStats
 }
 
 // StreamState says what became of a stream.

@@ -16,7 +16,9 @@ type Report struct {
 	Elapsed time.Duration    `json:"elapsed_ns"` // of this attempt
 	API     API              `json:"api"`        // of this attempt
 	Read    int64            `json:"read"`       // objects committed or rejected in this attempt
-	Streams []Speed          `json:"speed"`      // of this attempt, in order
+	// Attachments is nil if the run saved no files.
+	Attachments *AttachmentReport `json:"attachments,omitempty"`
+	Streams     []Speed           `json:"speed"` // of this attempt, in order
 }
 
 // API is what a run asked of Intercom.
@@ -60,6 +62,7 @@ func (r *Run) report(ctx context.Context) (Report, error) {
 	}
 	var err error
 	out.Run, err = r.runner.DB.RunInfo(ctx, r.runner.Connection.Org, r.run.ID.String())
+	out.Attachments = r.files.report(out.Run.Counts)
 	return out, err
 }
 

@@ -29,7 +29,9 @@ type Runner struct {
 	Holder      string            // who holds the lease, for people: command, host and process
 	Concurrency int               // detail requests under way at once
 	Distiller   distill.Distiller // nil: offline
-	Snapshot    Snapshot          // what is read is kept there, too
+	// Attachments says where files are saved, nil: nowhere. Org and Log are filled in.
+	Attachments *intercom.AttachmentOptions
+	Snapshot    Snapshot // what is read is kept there, too
 }
 
 // Kinds of run.
@@ -64,7 +66,8 @@ type Run struct {
 	streams []stream
 	tracker *tracker
 	rules   distill.Rules
-	keeper  *keeper // nil: no snapshot is kept
+	files   *attachments // nil: files are not saved
+	keeper  *keeper      // nil: no snapshot is kept
 }
 
 // Start takes the workspace's lease and starts or resumes a run. The error is postgres.ErrHeld if
@@ -106,9 +109,13 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if request.Repair != nil {
 		spec.Params["diff"] = request.Repair.Diff.String()
 	}
-	run, err := r.DB.StartRun(ctx, lease, spec)
+	files, err := r.openAttachments()
 	if err != nil {
 		return nil, err
+	}
+	run, err := r.DB.StartRun(ctx, lease, spec)
+	if err != nil {
+		return nil, errors.Join(err, files.close())
 	}
 	for _, old := range run.Abandoned {
 		r.Log.Info("an unfinished run is put aside", "run", old.ID, "started", old.StartedAt, "why", old.Why)
@@ -116,7 +123,7 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if run.Resumed {
 		r.Log.Info("resuming", "run", run.ID, "attempt", run.Attempts, "started", run.StartedAt)
 	}
-	out := &Run{runner: r, request: request, lease: lease, run: run, rules: rules}
+	out := &Run{runner: r, request: request, lease: lease, run: run, rules: rules, files: files}
 	if r.Snapshot.Store != nil {
 		out.keeper = &keeper{Snapshot: r.Snapshot, db: r.DB, run: run, org: r.Connection.Org, log: r.Log}
 	}
@@ -130,7 +137,9 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 }
 
 // Close gives the lease back.
-func (r *Run) Close(ctx context.Context) error { return r.lease.Release(ctx) }
+func (r *Run) Close(ctx context.Context) error {
+	return errors.Join(r.lease.Release(ctx), r.files.close())
+}
 
 // Progress may be called at any time from any goroutine.
 func (r *Run) Progress() Progress {
@@ -138,6 +147,7 @@ func (r *Run) Progress() Progress {
 		Streams: r.tracker.snapshot(),
 		API:     r.runner.Client.Stats(),
 		Elapsed: time.Since(r.tracker.started),
+		Files:   r.files.progress(),
 	}
 }
 
@@ -217,6 +227,9 @@ func (r *Run) doAll(ctx, read context.Context) (skipped []string, err error) {
 		if err := r.keeper.begin(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.files.begin(ctx, r); err != nil {
+		return nil, err
 	}
 	for _, s := range r.streams {
 		if read.Err() != nil {
@@ -350,6 +363,7 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	if err != nil {
 		return nil, nil, err
 	}
+	changes = r.files.tap(changes)
 	last := countRejects{sink, s.kind}
 	if r.keeper != nil {
 		changes = pipeline.Tap(changes, parquet.NewRows(r.keeper.target(), s.name, at.Seq))

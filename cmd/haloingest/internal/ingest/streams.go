@@ -45,6 +45,7 @@ func (r *Run) plan() []stream {
 			}
 		}
 	}
+	list = append(list, r.unsavedStreams()...)
 	// What a first backfill does not see was never there.
 	again := !r.runner.Connection.SyncedTo.IsZero() && r.request.Sample == 0
 	if again && r.wants(record.KindConversation) {
