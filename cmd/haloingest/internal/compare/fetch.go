@@ -12,46 +12,30 @@ import (
 )
 
 // complete counts what was listed in a second way and reads what is missing by id.
-func (l *Live) complete(ctx context.Context, t *tally, yield func([]record.Fingerprint, error) bool) (more bool, err error) {
+func (l *Live) complete(ctx context.Context, t *tally, yield func([]record.Fingerprint, error) bool) (n sum, more bool, err error) {
 	if t.kind == record.KindCompany {
 		l.check(diff.Check{
 			Name: "companies", Want: int64(t.listed()), Got: int64(t.listed()),
 			Detail: "Intercom tells no number of companies; the scroll is their only read-only list, and it ended as it should",
 		})
-		return true, nil
+		return n, true, nil
 	}
 	check, missed, err := l.recount(ctx, t)
 	if err != nil {
-		return true, err
+		return n, true, err
 	}
-	for len(missed) > 0 {
-		n := min(len(missed), fetchPage)
-		changes, rejects, err := l.fetch(ctx, t.kind, missed[:n])
-		if err != nil {
-			return true, err
+	if len(missed) > 0 {
+		p := l.follow(t.kind, int64(len(missed)))
+		source := intercom.NewConfirm(l.o.Client, t.kind, each(missed))
+		if n, more, err = l.run(ctx, "again-"+t.kind.Stream(), t.kind, source, nil, p, yield); err != nil || !more {
+			return n, more, err
 		}
-		list := l.takeRejects(nil, t.kind, rejects)
-		for i := range changes {
-			check.Got++
-			if changes[i].Gone != nil {
-				continue
-			}
-			if list, err = l.take(list, &changes[i]); err != nil {
-				return true, err
-			}
-		}
-		check.Got += int64(len(rejects))
-		missed = missed[n:]
-		if len(list) > 0 && !yield(list, nil) {
-			return false, nil
-		}
+		p.finish()
+		check.Got += n.objects
 	}
 	l.check(check)
-	return true, nil
+	return n, true, nil
 }
-
-// fetchPage is how many objects are read by id at a time.
-const fetchPage = 150
 
 // fetch reads objects by id and takes them through the stages.
 func (l *Live) fetch(ctx context.Context, kind record.Kind, ids []string) ([]record.Change, []pipeline.Reject, error) {

@@ -5,14 +5,12 @@ import (
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
-	"haloingest/sinks/diff"
 	"haloingest/sources/intercom"
 )
 
 // list is the walk of diff.LevelFast over conversations: versions from the pages of the search, one request per 150.
 func (l *Live) list(ctx context.Context, kind record.Kind, source pipeline.Source[record.Object], t *tally, yield func([]record.Fingerprint, error) bool) (more bool, err error) {
-	total := l.expected(ctx, kind)
-	p := l.follow(kind, nil, total)
+	p := l.follow(kind, l.expected(ctx, kind))
 	for page, err := range source.Pages(ctx, nil) {
 		if err != nil {
 			return true, err
@@ -31,16 +29,6 @@ func (l *Live) list(ctx context.Context, kind record.Kind, source pipeline.Sourc
 		}
 	}
 	p.finish()
-	check, missed, err := l.recount(ctx, t)
-	if err != nil {
-		return true, err
-	}
-	l.check(check)
-	_ = missed
-	return true, nil
-}
-
-// parts is the sum of Intercom's own counts of parts.
-func partsCheck(t *tally, held int64) diff.Check {
-	return diff.Check{Name: "parts of conversations by Intercom's own count", Want: t.parts, Got: held}
+	_, more, err = l.complete(ctx, t, yield)
+	return more, err
 }

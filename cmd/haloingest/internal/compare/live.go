@@ -33,6 +33,7 @@ type Options struct {
 	Dir         string // for temporary files; empty: the system's
 	Rules       distill.Rules
 	Distiller   distill.Distiller // nil: offline
+	Keep        Keep              // keeps what is read as a snapshot
 }
 
 // Live is the connected workspace as a side of a diff. It reads what a backfill reads, through the same stages, and
@@ -43,19 +44,20 @@ type Live struct {
 	o         Options
 	reference *record.Reference
 	stages    *stages
-	knowledge *spill // of the last walk over conversations
-	spilled   int64
+	keeper    *keeper // nil: no snapshot is kept
+	knowledge *spill  // of the last walk over conversations
 
 	mu      sync.Mutex // guards what follows, for who asks from other goroutines
 	walks   []*progress
 	checks  []diff.Check
 	notes   []string
 	rejects map[record.Kind]map[string]string // by id: why
+	done    map[record.Kind]bool              // read to its end
 }
 
 // NewLive returns the side.
 func NewLive(o Options) *Live {
-	return &Live{o: o, rejects: make(map[record.Kind]map[string]string)}
+	return &Live{o: o, rejects: make(map[record.Kind]map[string]string), done: make(map[record.Kind]bool)}
 }
 
 // Close removes temporary files.
@@ -119,8 +121,19 @@ func (l *Live) prepare(ctx context.Context) error {
 		l.o.Log.Warn("reference data left out; numbers stand in for names", "why", w)
 	}
 	l.reference = &reference
-	l.stages, err = newStages(l.o, reference)
-	return err
+	if l.stages, err = newStages(l.o, reference); err != nil {
+		return err
+	}
+	if l.o.Keep.Store != nil {
+		l.keeper = newKeeper(l.o)
+	}
+	return nil
+}
+
+func (l *Live) walked(kind record.Kind) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done[kind] = true
 }
 
 // entityOf is the entity that a kind's rows are.
@@ -188,48 +201,82 @@ func (l *Live) walk(ctx context.Context, kind record.Kind, level diff.Level, yie
 	if listing {
 		return l.list(ctx, kind, tallied{source, t}, t, yield)
 	}
-	w := l.begin(ctx, tallied{source, t}, details, l.stages, true)
-	p := l.follow(kind, w.pipeline, l.expected(ctx, kind))
-	held, expected, cut := int64(0), int64(0), int64(0)
-	gaveUp := false
-	for b := range w.batches {
-		fingerprints := make([]record.Fingerprint, 0, len(b.Items)+len(b.Rejects))
-		for i := range b.Items {
-			c := &b.Items[i]
-			if row := c.Transcript; row != nil {
-				if !row.Complete && row.MessageCount >= maxParts {
-					cut++
-				} else {
-					expected += int64(row.ExpectedMessageCount)
-					held += int64(min(row.MessageCount, row.ExpectedMessageCount))
-				}
-			}
-			if fingerprints, err = l.take(fingerprints, c); err != nil {
-				w.end(true)
-				return true, err
-			}
-		}
-		fingerprints = l.takeRejects(fingerprints, kind, b.Rejects)
-		if len(fingerprints) > 0 && !yield(fingerprints, nil) {
-			gaveUp = true
-			break
-		}
-	}
-	if err := w.end(gaveUp); err != nil || gaveUp {
-		return !gaveUp, err
+	p := l.follow(kind, l.expected(ctx, kind))
+	sum, more, err := l.run(ctx, kind.Stream(), kind, tallied{source, t}, details, p, yield)
+	if err != nil || !more {
+		return more, err
 	}
 	p.finish()
-	if more, err = l.complete(ctx, t, yield); err != nil || !more {
+	again, more, err := l.complete(ctx, t, yield)
+	if err != nil || !more {
 		return more, err
 	}
 	if kind == record.KindConversation {
+		sum.add(again)
 		detail := ""
-		if cut > 0 {
-			detail = fmt.Sprintf("not counted: %d with more than the %d parts that Intercom gives", cut, maxParts)
+		if sum.cut > 0 {
+			detail = fmt.Sprintf("not counted: %d with more than the %d parts that Intercom gives", sum.cut, maxParts)
 		}
-		l.check(diff.Check{Name: "messages of conversations by Intercom's own count", Want: expected, Got: held, Detail: detail})
+		l.check(diff.Check{Name: "messages of conversations by Intercom's own count", Want: sum.expected, Got: sum.held, Detail: detail})
 	}
+	l.walked(kind)
 	return true, nil
+}
+
+// sum is what a walk has counted behind the stages.
+type sum struct {
+	objects        int64 // that came through, rejected ones included
+	gone           int64 // that were gone before they were read
+	expected, held int64 // messages of conversations
+	cut            int64 // conversations that Intercom cuts
+}
+
+func (s *sum) add(o sum) {
+	s.objects, s.gone, s.expected, s.held, s.cut = s.objects+o.objects, s.gone+o.gone, s.expected+o.expected, s.held+o.held, s.cut+o.cut
+}
+
+func (s *sum) take(c *record.Change) {
+	s.objects++
+	if c.Gone != nil {
+		s.gone++
+	}
+	row := c.Transcript
+	switch {
+	case row == nil:
+	case !row.Complete && row.MessageCount >= maxParts:
+		s.cut++
+	default:
+		s.expected += int64(row.ExpectedMessageCount)
+		s.held += int64(min(row.MessageCount, row.ExpectedMessageCount))
+	}
+}
+
+// run sends a source through the stages and gives the fingerprints to yield. more is false if that wants no more.
+func (l *Live) run(ctx context.Context, name string, kind record.Kind, source pipeline.Source[record.Object],
+	details pipeline.Stage[record.Object, record.Object], p *progress, yield func([]record.Fingerprint, error) bool,
+) (n sum, more bool, err error) {
+	w := l.begin(ctx, name, source, details)
+	p.through(w.pipeline)
+	for b := range w.batches {
+		list := make([]record.Fingerprint, 0, len(b.Items)+len(b.Rejects))
+		for i := range b.Items {
+			n.take(&b.Items[i])
+			if list, err = l.take(list, &b.Items[i]); err != nil {
+				w.end(true)
+				return n, true, err
+			}
+		}
+		n.objects += int64(len(b.Rejects))
+		list = l.takeRejects(list, kind, b.Rejects)
+		if l.keeper != nil {
+			l.keeper.take(b.Files)
+		}
+		if len(list) > 0 && !yield(list, nil) {
+			w.end(true)
+			return n, false, nil
+		}
+	}
+	return n, true, w.end(false)
 }
 
 // maxParts is the most parts of a conversation or ticket that Intercom gives (fact sheet, section 0).

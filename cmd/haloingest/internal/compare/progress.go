@@ -14,19 +14,21 @@ type progress struct {
 	stream   string
 	total    int64
 	started  time.Time
-	pipeline *pipeline.Pipeline // nil: listed counts
+	pipeline atomic.Pointer[pipeline.Pipeline] // nil: listed counts
 	listed   atomic.Int64
 	ended    atomic.Pointer[time.Time]
 }
 
 // follow makes a walk visible.
-func (l *Live) follow(kind record.Kind, p *pipeline.Pipeline, total int64) *progress {
+func (l *Live) follow(kind record.Kind, total int64) *progress {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := &progress{stream: kind.Stream(), total: total, started: time.Now(), pipeline: p}
+	out := &progress{stream: kind.Stream(), total: total, started: time.Now()}
 	l.walks = append(l.walks, out)
 	return out
 }
+
+func (p *progress) through(pl *pipeline.Pipeline) { p.pipeline.Store(pl) }
 
 func (p *progress) add(n int64) { p.listed.Add(n) }
 
@@ -45,8 +47,8 @@ func (l *Live) Progress() []ingest.StreamProgress {
 		if end := w.ended.Load(); end != nil {
 			p.State, p.Elapsed = ingest.StreamComplete, end.Sub(w.started)
 		}
-		if w.pipeline != nil {
-			p.Stages = w.pipeline.Stats()
+		if pl := w.pipeline.Load(); pl != nil {
+			p.Stages = pl.Stats()
 			p.Read = p.Stages[0].ItemsOut
 			p.Done = p.Stages[len(p.Stages)-1].ItemsIn
 		} else {

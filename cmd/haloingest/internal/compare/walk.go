@@ -36,7 +36,8 @@ func (h handOver) Commit(ctx context.Context, b pipeline.Batch[record.Change]) e
 
 // begin builds the pipeline and runs it beside the caller, who takes its batches until there are no more and then
 // asks end how it went.
-func (l *Live) begin(ctx context.Context, source pipeline.Source[record.Object], details pipeline.Stage[record.Object, record.Object], s *stages, distilled bool) *walk {
+func (l *Live) begin(ctx context.Context, name string, source pipeline.Source[record.Object], details pipeline.Stage[record.Object, record.Object]) *walk {
+	s := l.stages
 	ctx, stop := context.WithCancel(ctx)
 	w := &walk{
 		pipeline: pipeline.New(pipeline.Options{Buffer: -1}),
@@ -48,11 +49,15 @@ func (l *Live) begin(ctx context.Context, source pipeline.Source[record.Object],
 	if details != nil {
 		objects = pipeline.Via(objects, details, 2)
 	}
+	if l.keeper != nil {
+		objects = l.keeper.pages(objects, name)
+	}
 	items := pipeline.Via(objects, s.extract, 1)
 	changes := pipeline.Via(items, s.mapping, 1)
 	changes = pipeline.Via(changes, s.dedupe, 1)
-	if distilled {
-		changes = pipeline.Via(changes, s.distill, runtime.GOMAXPROCS(0))
+	changes = pipeline.Via(changes, s.distill, runtime.GOMAXPROCS(0))
+	if l.keeper != nil {
+		changes = l.keeper.rows(changes, name)
 	}
 	pipeline.Into(changes, handOver(w.batches))
 	go func() {
