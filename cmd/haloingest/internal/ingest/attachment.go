@@ -161,8 +161,11 @@ type AttachmentReport struct {
 	Lacking  int64            `json:"lacking"`   // objects that an earlier attempt has loaded without asking for their files
 }
 
-// Failed is how many files are not saved.
+// Failed is how many files are not saved; 0 of nil.
 func (a *AttachmentReport) Failed() (n int64) {
+	if a == nil {
+		return 0
+	}
 	for _, k := range a.NotSaved {
 		n += k
 	}

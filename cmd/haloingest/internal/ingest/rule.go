@@ -31,9 +31,9 @@ func Rules(ctx context.Context, db *postgres.DB, org record.UUID) (distill.Rules
 	return rules, nil
 }
 
-// learnBy makes the rules and the distiller a part of what a run is: an unfinished run of other ones is not gone on with, which
+// LearnBy makes the rules and the distiller a part of what a run is: an unfinished run of other ones is not gone on with, which
 // would leave half of the knowledge as it was. Without any, a run is what it always was.
-func learnBy(params map[string]string, rules distill.Rules, by distill.Distiller) {
+func LearnBy(params map[string]string, rules distill.Rules, by distill.Distiller) {
 	if len(rules.Topics)+len(rules.Keywords)+len(rules.Instructions) > 0 {
 		text, _ := json.Marshal(rules) // of strings: it cannot fail
 		sum := sha256.Sum256(text)

@@ -104,7 +104,7 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if err != nil {
 		return nil, err
 	}
-	learnBy(spec.Params, rules, r.Distiller)
+	LearnBy(spec.Params, rules, r.Distiller)
 	r.Snapshot.params(spec.Params)
 	if request.Repair != nil {
 		spec.Params["diff"] = request.Repair.Diff.String()
@@ -180,11 +180,11 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 			}
 		}
 	}
-	ferr := r.finish(ctx, outcome, patience(err), err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track)
+	ferr := r.finish(ctx, outcome, Patience(err), err == nil && outcome.State == postgres.RunComplete && r.run.Spec.Track)
 	if ferr != nil && err == nil {
 		err = ferr
 	}
-	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(err))
+	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience(err))
 	defer cancel()
 	report, rerr := r.report(reading)
 	if err == nil && rerr != nil {
@@ -193,9 +193,9 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	return report, err
 }
 
-// patience is how long the end of a run waits for the database: for longer than a transaction is tried again, so
+// Patience is how long the end of a run waits for the database: for longer than a transaction is tried again, so
 // that what is said in the end is why; and not once more where that has been waited for already.
-func patience(err error) time.Duration {
+func Patience(err error) time.Duration {
 	if errors.Is(err, postgres.ErrDatabase) {
 		return 2 * time.Second
 	}

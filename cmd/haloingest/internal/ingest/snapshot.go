@@ -116,7 +116,7 @@ func (k *keeper) save(ctx context.Context, finished time.Time, outcome *postgres
 // end writes the manifest of a run that has ended so. It comes before the database is told that the run is complete: a crash between the two
 // leaves a run that is gone on with, and not a snapshot that stays incomplete.
 func (k *keeper) end(ctx context.Context, outcome postgres.Outcome) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(outcome.Err))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience(outcome.Err))
 	defer cancel()
 	return k.save(ctx, time.Now().UTC().Truncate(time.Microsecond), &outcome)
 }

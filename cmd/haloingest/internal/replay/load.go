@@ -1,0 +1,172 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/pipeline"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/parquet"
+	"haloingest/sinks/postgres"
+	"haloingest/sources/snapshot"
+)
+
+// load loads run by run, and in a run stream by stream, in the order in which they were read: identity depends on the order of contacts, and of the
+// states of an object the order of runs decides where their versions do not. Only conversations and tickets of one stream are
+// loaded several segments at once.
+func (r *Run) load(ctx, read context.Context) error {
+	for _, s := range r.runner.Snapshot.Runs {
+		if !s.Complete {
+			r.runner.Log.Warn("a run of the snapshot is not complete; what it has is loaded", "run", s.Manifest.Run, "kind", s.Kind, "started", s.StartedAt)
+		}
+		streams := s.Streams(parquet.LayerRows)
+		if r.request.Remap {
+			streams = s.ObjectStreams()
+		}
+		for _, stream := range streams {
+			if read.Err() != nil {
+				return pipeline.ErrStopped
+			}
+			r.progress.start(stream.Name)
+			err := r.stream(ctx, read, s, stream)
+			if err != nil {
+				return fmt.Errorf("load %s of run %s: %w", stream.Name, s.Manifest.Run, err)
+			}
+		}
+		r.runner.Log.Debug("loaded", "run", s.Manifest.Run, "kind", s.Kind)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.sinks)) {
+		if err := r.run.CompleteStream(ctx, name); err != nil {
+			return err
+		}
+	}
+	r.progress.complete()
+	return nil
+}
+
+// lanes is how many segments are loaded at once where their order does not matter; more gain nothing (performance.md, item 7).
+const lanes = 2
+
+func (r *Run) stream(ctx, read context.Context, s *snapshot.Run, stream snapshot.Stream) error {
+	if r.request.Remap {
+		return r.remap(ctx, read, s, stream)
+	}
+	all := r.runner.Snapshot
+	left, later := snapshot.Left(stream.Segments, r.done)
+	r.progress.skip(stream.Name, stream.Segments, left)
+	people := stream.Kind != record.KindConversation && stream.Kind != record.KindTicket
+	if people || len(left) < 2 {
+		if err := r.run1(ctx, read, all.Rows(left), r.sink(stream.Name, 0), stream.Name); err != nil {
+			return err
+		}
+		return r.later(ctx, read, stream, later)
+	}
+	sources := all.Lanes(left, lanes)
+	held := make([][]string, lanes)
+	stopped := make([]bool, lanes)
+	sinks := make([]*laneSink, lanes)
+	for i := range sinks {
+		sinks[i] = r.sink(stream.Name, i)
+	}
+	err := pipeline.ForEach(ctx, lanes, lanes, func(ctx context.Context, i int) error {
+		sinks[i].part = func(name string) { held[i] = append(held[i], name) }
+		err := r.run1(ctx, read, sources[i], sinks[i], stream.Name)
+		if errors.Is(err, pipeline.ErrStopped) { // the other lane ends what it has begun, too
+			stopped[i] = true
+			return nil
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(stopped, true):
+		return pipeline.ErrStopped
+	}
+	for _, name := range slices.Concat(held...) {
+		r.done[name] = true
+	}
+	_, later = snapshot.Left(stream.Segments, r.done)
+	return r.later(ctx, read, stream, later)
+}
+
+func (r *Run) later(ctx, read context.Context, stream snapshot.Stream, later []snapshot.Segment) error {
+	if len(later) == 0 {
+		return nil
+	}
+	return r.run1(ctx, read, r.runner.Snapshot.Later(later), r.sink(stream.Name, 0), stream.Name)
+}
+
+// everyReject lets all rejects through: they have been counted when they were made.
+var everyReject = pipeline.RejectLimit{Share: -1}
+
+func (r *Run) run1(ctx, read context.Context, source pipeline.Source[record.Change], sink *laneSink, stream string) error {
+	p := pipeline.New(pipeline.Options{Buffer: -1, RejectLimit: everyReject})
+	pipeline.Into(pipeline.From(p, source, nil), sink)
+	return p.Run(ctx, read)
+}
+
+// remap runs the stages again on the objects of a stream.
+func (r *Run) remap(ctx, read context.Context, s *snapshot.Run, stream snapshot.Stream) error {
+	left, _ := snapshot.Left(stream.Segments, r.done)
+	r.progress.skip(stream.Name, stream.Segments, left)
+	var reference record.Reference
+	if s.Reference != nil {
+		reference = *s.Reference
+	}
+	p := pipeline.New(pipeline.Options{Buffer: -1, RejectLimit: everyReject})
+	objects := pipeline.From(p, r.runner.Snapshot.Objects(left, ingest.Remade...), nil)
+	changes, err := ingest.Stages(objects, ingest.Mapping{
+		Org: r.runner.Snapshot.Org, UserIDField: r.mapping(parquet.MappingUserIDField), CompanyIDField: r.mapping(parquet.MappingCompanyIDField),
+		Reference: reference, Rules: r.rules, Distiller: r.runner.Distiller, Log: r.runner.Log,
+	})
+	if err != nil {
+		return err
+	}
+	pipeline.Into(changes, r.sink(stream.Name, 0))
+	return p.Run(ctx, read)
+}
+
+// laneSink commits each batch as the segment that its cursor names.
+type laneSink struct {
+	*postgres.Sink
+	progress *progress
+	stream   string
+	part     func(name string) // told of pages that have left something for later; nil: there are none
+}
+
+// sink returns a sink for a stream. The first has the name of the stream, so that rejects name the stream that they were of. Its connection is kept until
+// the run ends.
+func (r *Run) sink(stream string, lane int) *laneSink {
+	name := stream
+	if lane > 0 {
+		name = fmt.Sprintf("%s (%d)", stream, lane+1)
+	}
+	if r.sinks[name] == nil {
+		r.sinks[name] = r.run.Sink(name, postgres.SinkOptions{})
+	}
+	return &laneSink{Sink: r.sinks[name], progress: r.progress, stream: stream}
+}
+
+// Commit loads the batch unless it is there. The objects that were rejected before count as rejected, as in the run that read them.
+func (s *laneSink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) error {
+	if len(b.Rejects) > 0 {
+		b.Counts = maps.Clone(b.Counts) // the batch is the pipeline's
+		for _, x := range b.Rejects {
+			b.Counts.Add("load/"+record.Kind(x.Kind).Table()+"/"+ingest.Rejected, 1)
+		}
+	}
+	name := string(b.Cursor)
+	if _, err := s.CommitSegment(ctx, name, b); err != nil {
+		return err
+	}
+	s.progress.add(s.stream, int64(len(b.Items)+len(b.Rejects)))
+	if s.part != nil && snapshot.IsPart(name) {
+		s.part(name)
+	}
+	return nil
+}
