@@ -82,7 +82,7 @@ func exitCode(err error) int {
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
 		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
 		return exitUsage
-	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool):
+	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool), errors.Is(err, intercom.ErrFolder):
 		return exitIncomplete
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

@@ -62,6 +62,9 @@ func logProgress(log *slog.Logger, run progressing, done <-chan struct{}) {
 					attrs = append(attrs, "left", span(eta))
 				}
 				attrs = append(attrs, "requests", p.API.Total, "budget_used", budgetShare(p))
+				if f := p.Files; f != nil {
+					attrs = append(attrs, "files_saved", f.Saved, "files_held", f.Held, "files_not_saved", f.Failed, "files_bytes", f.Bytes)
+				}
 				log.Info("progress", attrs...)
 			}
 		}
@@ -163,6 +166,9 @@ func footer(p ingest.Progress) string {
 	line := strings.Join(stages, " > ")
 	if line != "" {
 		line += "   "
+	}
+	if f := p.Files; f != nil {
+		line += fmt.Sprintf("files: %s saved (%s), %s not   ", count(f.Saved+f.Held), size(f.Bytes), count(f.Failed))
 	}
 	return line + fmt.Sprintf("API: %s requests, %s of the budget", count(p.API.Total), budgetShare(p))
 }

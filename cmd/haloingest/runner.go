@@ -69,7 +69,12 @@ func (a *app) runnerWith(c *cli.Context, ws *workspace, o intercom.Options) (*in
 	if err != nil {
 		return nil, err
 	}
-	return ws.runner(c, conn, client), nil
+	runner := ws.runner(c, conn, client)
+	if runner.Attachments, err = attachments(c); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return runner, nil
 }
 
 func (ws *workspace) runner(c *cli.Context, conn connection.Connection, client *intercom.Client) *ingest.Runner {
@@ -135,7 +140,7 @@ func runCode(report ingest.Report, err error) int {
 		return exitCode(err)
 	}
 	code := exitDone
-	if tally(report.Run.Counts).rejected > 0 {
+	if tally(report.Run.Counts).rejected > 0 || report.Attachments.Failed() > 0 {
 		code = exitDiffers
 	}
 	for _, s := range report.Run.Streams {
@@ -191,10 +196,10 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	if s := r.Elapsed.Seconds(); s > 0 {
 		speed = fmt.Sprintf(", %.0f objects a second", float64(r.Read)/s)
 	}
-	fields(w,
-		"took", span(r.Elapsed)+speed,
+	fields(w, append([]string{
+		"took", span(r.Elapsed) + speed,
 		"API requests", fmt.Sprintf("%s; %s; %s", count(r.API.Requests), budget, throttled),
-	)
+	}, attachmentLines(r.Attachments)...)...)
 	for _, s := range r.Run.Streams {
 		if s.Skipped != "" {
 			fmt.Fprintf(w, "\nskipped %s: %s\n", s.Stream, s.Skipped)
@@ -218,6 +223,9 @@ func next(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	}
 	if t.rejected > 0 {
 		fmt.Fprintf(w, "Rejected and kept, to be tried again: haloingest rejects ls --org %s\n", org)
+	}
+	if r.Attachments.Failed() > 0 {
+		fmt.Fprintln(w, "Files that are not saved are tried again by the next sync or backfill with --attachments.")
 	}
 	if n := len(r.Run.Unmapped); n > 0 {
 		fmt.Fprintf(w, "Seen at Intercom, without a place in Halo (%d kinds of fields and values): haloingest runs show --org %s\n", n, org)

@@ -13,7 +13,7 @@ func (a *app) sync() *cli.Command {
 	return &cli.Command{
 		Name:  "sync",
 		Usage: "read and load everything that changed since the last complete sync",
-		Flags: concat([]cli.Flag{orgFlag()}, apiFlags(), storeFlags(), outputFlags()),
+		Flags: concat([]cli.Flag{orgFlag()}, attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {
 			ws, err := a.open(c)
 			if err != nil {
