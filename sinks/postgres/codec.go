@@ -158,6 +158,12 @@ func (c *copyBuffer) int4(n int) {
 	c.at++
 }
 
+func (c *copyBuffer) int8(n int64) {
+	c.size(8)
+	c.b = binary.BigEndian.AppendUint64(c.b, uint64(n))
+	c.at++
+}
+
 func (c *copyBuffer) int2(n int16) {
 	c.size(2)
 	c.b = binary.BigEndian.AppendUint16(c.b, uint16(n))

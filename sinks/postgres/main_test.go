@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"testing"
 
 	"haloingest/pipeline/record"
@@ -50,3 +51,6 @@ func startRun(tb testing.TB, l *Lease, spec RunSpec) *Run {
 	}
 	return r
 }
+
+// long says that the tests run at full length (make proof-long).
+func long() bool { return os.Getenv("HALOINGEST_PROOF") == "long" }
