@@ -24,6 +24,10 @@ type Options struct {
 	Org   record.UUID
 	Level Level    // "": LevelFull
 	Only  []string // streams (contacts, companies, conversations, tickets); empty: all
+	// Without are entities to leave out, with a note, e.g. the knowledge where the left side has none.
+	Without []string
+	// Watermark is when the left side began to be read; zero: now. A change after it is in flight.
+	Watermark time.Time
 
 	Findings Findings // nil: findings are counted and sampled only
 	// ShowValues puts values into findings instead of their length and a keyed hash. The key is made anew for every diff.

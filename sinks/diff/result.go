@@ -60,6 +60,8 @@ type Counts struct {
 	Extra            int64            `json:"extra"`
 	InFlight         int64            `json:"in_flight"`
 	InFlightTarget   int64            `json:"in_flight_target"`
+	Converged        int64            `json:"converged"`  // of the objects in flight: equal, or gone from both sides, in the end
+	Unverified       int64            `json:"unverified"` // objects in flight that did not converge, and unresolved ones
 	Unresolved       int64            `json:"unresolved"`
 	UnresolvedTarget int64            `json:"unresolved_target"`
 	Rejected         map[string]int64 `json:"rejected"` // by reason
@@ -94,6 +96,7 @@ type Column struct {
 // "text of 12 characters, 5f3a9c01" unless values were asked for.
 type Cell struct {
 	Column string `json:"column"`
+	Path   string `json:"path,omitempty"` // of a document: where the first difference is
 	Left   string `json:"left"`
 	Right  string `json:"right"`
 }

@@ -54,8 +54,11 @@ type Object struct {
 	// Change is the object as the stages made it: its row, or Gone. For knowledge its Knowledge counts and its Transcript need not be set. The database's
 	// side has Rows instead.
 	Change record.Change
-	// Rows are the values as the columns hold them: one row, of knowledge as many as there are. nil: made from Change (see Rows).
+	// Rows are the values as the columns hold them: one row, of knowledge as many as there are. nil: made from Change.
 	Rows []Row
+	// Fingerprint is what Fingerprints would yield of it now, at LevelFull and with the parts of its knowledge added up, by which it is
+	// known whether it has changed. A side that has no Rows leaves it out: it is made from Change.
+	Fingerprint record.Fingerprint
 	// Links are columns that only the database decides, with what they should be by the database's own identity map and
 	// what they are; nil on a side that has none.
 	Links []Link
