@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -64,7 +65,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "start", Usage: "`DATE` of the oldest object, 2006-01-02", Value: "2024-01-01"},
 			&cli.DurationFlag{Name: "span", Value: 2 * 365 * 24 * time.Hour, Usage: "time from the oldest object to the last change"},
 			&cli.StringFlag{Name: "token", Value: intercomtest.TestToken, Usage: "access token that clients must send"},
-			&cli.StringFlag{Name: "token-file", Usage: "read the access token from `FILE`"},
+			&cli.StringFlag{Name: "token-file", Usage: "read the access token from `FILE`; where there is none, --token is written to it"},
 			&cli.StringFlag{Name: "scopes", Value: "read", Usage: "what the token may do: read, or some of contacts|companies|conversations|tickets|admins|tags|write-companies"},
 			&cli.StringFlag{Name: "app-id", Usage: "workspace id (made from the seed)"},
 			&cli.StringFlag{Name: "app-name", Value: "Simulated workspace", Usage: "workspace name"},
@@ -165,6 +166,10 @@ func options(c *cli.Context) (intercomtest.Options, error) {
 	}
 	if f := c.String("token-file"); f != "" {
 		b, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			b = []byte(o.Token)
+			err = os.WriteFile(f, append(b, '\n'), 0o600)
+		}
 		if err != nil {
 			return o, fmt.Errorf("--token-file: %w", err)
 		}

@@ -121,3 +121,18 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		})
 	}
 }
+
+// The README's tour gives a token file that is not there yet to the workspace first, and to connect then.
+func TestATokenFileThatIsNotThereIsWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	var out, errs output
+	if err := newApp(&out, &errs).RunContext(ctx, []string{"intercomsim", "--conversations", "1", "--token", "made-for-this-1234", "--token-file", file}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil || string(b) != "made-for-this-1234\n" {
+		t.Errorf("the file holds %q (%v)", b, err)
+	}
+}
