@@ -61,7 +61,9 @@ func logProgress(log *slog.Logger, run progressing, done <-chan struct{}) {
 				if eta, ok := remaining(s); ok {
 					attrs = append(attrs, "left", span(eta))
 				}
-				attrs = append(attrs, "requests", p.API.Total, "budget_used", budgetShare(p))
+				if p.API.Total > 0 {
+					attrs = append(attrs, "requests", p.API.Total, "budget_used", budgetShare(p))
+				}
 				if f := p.Files; f != nil {
 					attrs = append(attrs, "files_saved", f.Saved, "files_held", f.Held, "files_not_saved", f.Failed, "files_bytes", f.Bytes)
 				}
@@ -169,6 +171,9 @@ func footer(p ingest.Progress) string {
 	}
 	if f := p.Files; f != nil {
 		line += fmt.Sprintf("files: %s saved (%s), %s not   ", count(f.Saved+f.Held), size(f.Bytes), count(f.Failed))
+	}
+	if p.API.Total == 0 && p.API.PerMinute == 0 && line == "" {
+		return span(p.Elapsed) // a run that has nothing to do with Intercom
 	}
 	return line + fmt.Sprintf("API: %s requests, %s of the budget", count(p.API.Total), budgetShare(p))
 }

@@ -105,27 +105,44 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 	if err != nil {
 		return err
 	}
+	report, err := carryOut(a, runner.Log, run)
+	if report.Run.ID.IsZero() { // the database is gone; the error says so
+		return err
+	}
+	out := runResult{Report: report, ExitCode: runCode(report, err)}
+	if err != nil {
+		out.Error = errorLine(err)
+	}
+	return a.ended(out, out.ExitCode, err, func(w io.Writer) { printReport(w, runner.Connection.Org, report, err) })
+}
+
+// job is a run that holds its organisation's lease. R is its report.
+type job[R any] interface {
+	progressing
+	Do(ctx, read context.Context) (R, error)
+	Close(ctx context.Context) error
+}
+
+// carryOut does the job with progress on stderr, and closes it.
+func carryOut[R any](a *app, log *slog.Logger, run job[R]) (R, error) {
 	defer func() {
 		if err := run.Close(context.WithoutCancel(a.hard)); err != nil {
-			runner.Log.Warn("give the lease back", "error", err)
+			log.Warn("give the lease back", "error", err)
 		}
 	}()
-	stop := a.showProgress(runner.Log, run)
+	stop := a.showProgress(log, run)
 	report, err := run.Do(a.hard, a.read)
 	stop()
 	var crash *pipeline.PanicError
 	if errors.As(err, &crash) {
-		runner.Log.Error("this is a bug of haloingest; please report it with these lines", "panic", crash.Value, "stack", string(crash.Stack))
+		log.Error("this is a bug of haloingest; please report it with these lines", "panic", crash.Value, "stack", string(crash.Stack))
 	}
-	if report.Run.ID.IsZero() { // the database is gone; the error says so
-		return err
-	}
-	code := runCode(report, err)
-	out := runResult{Report: report, ExitCode: code}
-	if err != nil {
-		out.Error = errorLine(err)
-	}
-	if perr := a.result(out, func(w io.Writer) { printReport(w, runner.Connection.Org, report, err) }); perr != nil {
+	return report, err
+}
+
+// ended prints the result of a run that has ended with err, and returns what the command ends with.
+func (a *app) ended(result any, code int, err error, text func(io.Writer)) error {
+	if perr := a.result(result, text); perr != nil {
 		return perr
 	}
 	if err != nil && !errors.Is(err, pipeline.ErrStopped) {
@@ -172,10 +189,9 @@ func tally(counts pipeline.Counts) totals {
 // tables in the order in which a report lists them.
 var tables = []string{"end_users", "companies", "transcripts", "tickets", "knowledge"}
 
-func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
-	state := string(r.Run.State)
-	fmt.Fprintf(w, "%s %s: %s\n\n", r.Run.Kind, r.Run.ID, state)
-	loaded := ingest.Loaded(r.Run.Counts)
+// printLoaded prints what became of the rows of each table.
+func printLoaded(w io.Writer, counts pipeline.Counts) {
+	loaded := ingest.Loaded(counts)
 	var rows [][]string
 	for _, name := range tables {
 		o := loaded[name]
@@ -183,6 +199,12 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 			count(o[ingest.Equal] + o[ingest.Stale]), count(o[ingest.Deleted]), count(o[ingest.Rejected])})
 	}
 	table(w, []string{"table", "inserted", "updated", "unchanged", "deleted", "rejected"}, rows)
+}
+
+func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
+	state := string(r.Run.State)
+	fmt.Fprintf(w, "%s %s: %s\n\n", r.Run.Kind, r.Run.ID, state)
+	printLoaded(w, r.Run.Counts)
 	fmt.Fprintln(w)
 	budget := "Intercom tells no limit"
 	if r.API.PerMinute > 0 {
