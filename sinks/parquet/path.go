@@ -29,11 +29,25 @@ type Name struct {
 	Stream   string
 	Seq      int64 // of the segment
 	Attempt  int   // of the run
+	// Encrypted files have a name that tools which look for Parquet files pass by.
+	Encrypted bool
+}
+
+const (
+	plainSuffix     = ".parquet"
+	encryptedSuffix = ".parquet.enc"
+)
+
+func (n Name) suffix() string {
+	if n.Encrypted {
+		return encryptedSuffix
+	}
+	return plainSuffix
 }
 
 // Path is where the file lies.
 func (n Name) Path() string {
-	return fmt.Sprintf("%stable=%s/%s.%06d.%d.parquet", Folder(n.Layer, n.Org, n.Run), n.Table, n.Stream, n.Seq, n.Attempt)
+	return fmt.Sprintf("%stable=%s/%s.%06d.%d%s", Folder(n.Layer, n.Org, n.Run), n.Table, n.Stream, n.Seq, n.Attempt, n.suffix())
 }
 
 // ParsePath reads what Path wrote; ok is false for any other text.
@@ -46,14 +60,16 @@ func ParsePath(path string) (n Name, ok bool) {
 	org, found1 := strings.CutPrefix(part[1], "org=")
 	run, found2 := strings.CutPrefix(part[2], "run=")
 	table, found3 := strings.CutPrefix(part[3], "table=")
-	file := strings.Split(part[4], ".")
-	if !found1 || !found2 || !found3 || len(file) != 4 {
+	base, encrypted := strings.CutSuffix(part[4], encryptedSuffix)
+	base = strings.TrimSuffix(base, plainSuffix)
+	file := strings.Split(base, ".")
+	if !found1 || !found2 || !found3 || len(file) != 3 {
 		return n, false
 	}
 	var err [4]error
 	n.Org, err[0] = record.ParseUUID(org)
 	n.Run, err[1] = record.ParseUUID(run)
-	n.Table, n.Stream = table, file[0]
+	n.Table, n.Stream, n.Encrypted = table, file[0], encrypted
 	n.Seq, err[2] = strconv.ParseInt(file[1], 10, 64)
 	n.Attempt, err[3] = strconv.Atoi(file[2])
 	for _, e := range err {

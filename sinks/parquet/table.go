@@ -35,9 +35,6 @@ type Target struct {
 	Seal     SealFunc // nil: files are not encrypted
 }
 
-// SealFunc seals the key of the file that is to lie at path, so that it opens as that file's key only.
-type SealFunc func(path string, key []byte) (sealed []byte, err error)
-
 const digestVersion = record.DigestVersion
 
 // pageBuffer is how much of a column is one page: fewer, larger pages compress better.
@@ -86,15 +83,25 @@ func (t *table[T]) flush(ctx context.Context, to Target, stream string, seq int6
 	if len(t.rows) == 0 {
 		return files, nil
 	}
-	name := Name{Layer: t.layer, Org: to.Org, Run: to.Run, Table: t.name, Stream: stream, Seq: seq, Attempt: to.Attempt}
+	name := Name{Layer: t.layer, Org: to.Org, Run: to.Run, Table: t.name, Stream: stream, Seq: seq, Attempt: to.Attempt, Encrypted: to.Seal != nil}
 	info := FileInfo{
 		Path: name.Path(), Layer: t.layer, Stream: stream, Table: t.name, Seq: seq,
 		Rows: int64(len(t.rows)), First: t.first, Last: t.last, Buckets: t.prints.Texts(),
 	}
+	var key []byte
+	if to.Seal != nil {
+		var err error
+		if key, err = newKey(); err != nil {
+			return files, err
+		}
+		if info.Key, err = to.Seal(info.Path, key); err != nil {
+			return files, err
+		}
+	}
 	err := to.Store.Put(ctx, info.Path, func(w io.Writer) error {
 		t.hash.Reset()
 		out := &measured{w: w, hash: t.hash}
-		if err := t.encode(out, name); err != nil {
+		if err := t.write(out, name, key); err != nil {
 			return err
 		}
 		info.Bytes, info.SHA256 = out.n, hex.EncodeToString(t.hash.Sum(nil))
@@ -104,6 +111,21 @@ func (t *table[T]) flush(ctx context.Context, to Target, stream string, seq int6
 		return files, err
 	}
 	return append(files, pipeline.File{Path: info.Path, Meta: info}), nil
+}
+
+// write writes the file, encrypted if there is a key.
+func (t *table[T]) write(w io.Writer, n Name, key []byte) error {
+	if key == nil {
+		return t.encode(w, n)
+	}
+	sealed, err := Encrypt(w, key, n.Path())
+	if err != nil {
+		return err
+	}
+	if err := t.encode(sealed, n); err != nil {
+		return err
+	}
+	return sealed.Close()
 }
 
 // encode writes the file with the writer of the last one, which has its buffers already.
