@@ -38,21 +38,18 @@ func (l *Live) complete(ctx context.Context, t *tally, yield func([]record.Finge
 }
 
 // fetch reads objects by id and takes them through the stages.
-func (l *Live) fetch(ctx context.Context, kind record.Kind, ids []string) ([]record.Change, []pipeline.Reject, error) {
-	if err := l.prepare(ctx); err != nil {
+func (l *Live) fetch(ctx context.Context, kind record.Kind, ids []string) (changes []record.Change, rejects []pipeline.Reject, err error) {
+	if err := l.prepare(ctx); err != nil || len(ids) == 0 {
 		return nil, nil, err
 	}
-	var objects []record.Object
-	var rejects []pipeline.Reject
-	source := intercom.NewConfirm(l.o.Client, kind, each(ids))
-	for page, err := range source.Pages(ctx, nil) {
-		if err != nil {
-			return nil, nil, err
-		}
-		objects, rejects = append(objects, page.Items...), append(rejects, page.Rejects...)
+	w, err := l.begin(ctx, nil, "", intercom.NewConfirm(l.o.Client, kind, each(ids)), nil)
+	if err != nil {
+		return nil, nil, err
 	}
-	changes, bad, err := l.stages.changes(ctx, objects)
-	return changes, append(rejects, bad...), err
+	for b := range w.batches {
+		changes, rejects = append(changes, b.Items...), append(rejects, b.Rejects...)
+	}
+	return changes, rejects, w.end(false)
 }
 
 func each(ids []string) func(func(string, error) bool) {

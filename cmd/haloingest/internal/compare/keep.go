@@ -77,7 +77,7 @@ func (l *Live) Publish(ctx context.Context) error {
 		Mapping: map[string]string{
 			parquet.MappingUserIDField: conn.UserIDField, parquet.MappingCompanyIDField: conn.CompanyIDField,
 		},
-		StartedAt: k.began, Reference: l.reference, Files: k.files,
+		StartedAt: k.began, Reference: &l.mapping.Reference, Files: k.files,
 	}
 	if complete {
 		server, err := l.o.Client.ServerTime(ctx)

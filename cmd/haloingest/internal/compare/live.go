@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
@@ -42,10 +43,9 @@ type Options struct {
 // At diff.LevelFast conversations are not read one by one: a listing tells their version, and Hash is zero.
 type Live struct {
 	o         Options
-	reference *record.Reference
-	stages    *stages
-	keeper    *keeper // nil: no snapshot is kept
-	knowledge *spill  // of the last walk over conversations
+	mapping   *ingest.Mapping // nil: not prepared
+	keeper    *keeper         // nil: no snapshot is kept
+	knowledge *spill          // of the last walk over conversations
 
 	mu      sync.Mutex // guards what follows, for who asks from other goroutines
 	walks   []*progress
@@ -110,7 +110,7 @@ func (l *Live) note(format string, args ...any) {
 
 // prepare reads the names that objects only number, once.
 func (l *Live) prepare(ctx context.Context) error {
-	if l.stages != nil {
+	if l.mapping != nil {
 		return nil
 	}
 	reference, warnings, err := l.o.Client.Reference(ctx)
@@ -120,9 +120,10 @@ func (l *Live) prepare(ctx context.Context) error {
 	for _, w := range warnings {
 		l.o.Log.Warn("reference data left out; numbers stand in for names", "why", w)
 	}
-	l.reference = &reference
-	if l.stages, err = newStages(l.o, reference); err != nil {
-		return err
+	conn := l.o.Connection
+	l.mapping = &ingest.Mapping{
+		Org: conn.Org, UserIDField: conn.UserIDField, CompanyIDField: conn.CompanyIDField, Reference: reference,
+		Rules: l.o.Rules, Distiller: l.o.Distiller, Log: l.o.Log,
 	}
 	if l.o.Keep.Store != nil {
 		l.keeper = newKeeper(l.o)
@@ -255,7 +256,10 @@ func (s *sum) take(c *record.Change) {
 func (l *Live) run(ctx context.Context, name string, kind record.Kind, source pipeline.Source[record.Object],
 	details pipeline.Stage[record.Object, record.Object], p *progress, yield func([]record.Fingerprint, error) bool,
 ) (n sum, more bool, err error) {
-	w := l.begin(ctx, name, source, details)
+	w, err := l.begin(ctx, l.keeper, name, source, details)
+	if err != nil {
+		return n, true, err
+	}
 	p.through(w.pipeline)
 	for b := range w.batches {
 		list := make([]record.Fingerprint, 0, len(b.Items)+len(b.Rejects))

@@ -2,9 +2,8 @@ package compare
 
 import (
 	"context"
-	"errors"
-	"runtime"
 
+	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
 	"haloingest/sources/intercom"
@@ -35,12 +34,14 @@ func (h handOver) Commit(ctx context.Context, b pipeline.Batch[record.Change]) e
 }
 
 // begin builds the pipeline and runs it beside the caller, who takes its batches until there are no more and then
-// asks end how it went.
-func (l *Live) begin(ctx context.Context, name string, source pipeline.Source[record.Object], details pipeline.Stage[record.Object, record.Object]) *walk {
-	s := l.stages
+// asks end how it went. With a keeper, what is read is kept under the stream's name.
+func (l *Live) begin(ctx context.Context, k *keeper, stream string, source pipeline.Source[record.Object],
+	details pipeline.Stage[record.Object, record.Object],
+) (*walk, error) {
 	ctx, stop := context.WithCancel(ctx)
 	w := &walk{
-		pipeline: pipeline.New(pipeline.Options{Buffer: -1}),
+		// What a comparison cannot map counts as rejected, however much of it there is.
+		pipeline: pipeline.New(pipeline.Options{Buffer: -1, RejectLimit: pipeline.RejectLimit{Share: -1}}),
 		batches:  make(chan pipeline.Batch[record.Change]),
 		stop:     stop,
 		ended:    make(chan error, 1),
@@ -49,15 +50,16 @@ func (l *Live) begin(ctx context.Context, name string, source pipeline.Source[re
 	if details != nil {
 		objects = pipeline.Via(objects, details, 2)
 	}
-	if l.keeper != nil {
-		objects = l.keeper.pages(objects, name)
+	if k != nil {
+		objects = k.pages(objects, stream)
 	}
-	items := pipeline.Via(objects, s.extract, 1)
-	changes := pipeline.Via(items, s.mapping, 1)
-	changes = pipeline.Via(changes, s.dedupe, 1)
-	changes = pipeline.Via(changes, s.distill, runtime.GOMAXPROCS(0))
-	if l.keeper != nil {
-		changes = l.keeper.rows(changes, name)
+	changes, err := ingest.Stages(objects, *l.mapping)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	if k != nil {
+		changes = k.rows(changes, stream)
 	}
 	pipeline.Into(changes, handOver(w.batches))
 	go func() {
@@ -65,7 +67,7 @@ func (l *Live) begin(ctx context.Context, name string, source pipeline.Source[re
 		w.ended <- err
 		close(w.batches)
 	}()
-	return w
+	return w, nil
 }
 
 // end waits until nothing of the walk runs any more and returns how it went; nil if the caller gave it up.
@@ -99,13 +101,4 @@ func (l *Live) source(ctx context.Context, kind record.Kind) (pipeline.Source[re
 	default:
 		return intercom.NewTickets(client, o), details, now.Unix(), nil
 	}
-}
-
-// scopeOf returns the refusal if the token may not read a stream.
-func scopeOf(err error) *intercom.Error {
-	var refusal *intercom.Error
-	if errors.As(err, &refusal) && refusal.Class == intercom.ClassScope {
-		return refusal
-	}
-	return nil
 }
