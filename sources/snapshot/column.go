@@ -133,13 +133,9 @@ type reader struct {
 }
 
 // open opens a file of a table, whose bytes are whole.
-func (r *reader) open(file string, data []byte, schema *parquet.Schema, keys parquet.KeyRetriever) (*parquet.File, error) {
+func (r *reader) open(file string, data []byte, schema *parquet.Schema) (*parquet.File, error) {
 	r.source.Reset(data)
-	options := []parquet.FileOption{parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)}
-	if keys != nil {
-		options = append(options, parquet.WithDecryption(keys))
-	}
-	f, err := parquet.OpenFile(&r.source, int64(len(data)), options...)
+	f, err := parquet.OpenFile(&r.source, int64(len(data)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, &CorruptError{File: file, What: "cannot be opened", Err: err}
 	}

@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/parquet-go/parquet-go"
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
@@ -139,17 +139,28 @@ func (r *Reader) fetch(ctx context.Context, info *file.FileInfo) ([]byte, error)
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != info.SHA256 {
 		return nil, corrupt(info.Path, "is not the file that was written: its SHA-256 is %x and should be %s", sum, info.SHA256)
 	}
-	return data, nil
+	return r.s.plain(info, data)
 }
 
-func (r *Reader) keys(ctx context.Context, info *file.FileInfo) (parquet.KeyRetriever, error) {
+// ErrSealed is wrapped when a snapshot is encrypted and there is nothing to open it with.
+var ErrSealed = errors.New("the snapshot is encrypted")
+
+// plain decrypts a file that is encrypted.
+func (s *Snapshot) plain(info *file.FileInfo, data []byte) ([]byte, error) {
 	if len(info.Key) == 0 {
-		return nil, nil
+		return data, nil
 	}
-	if r.s.key == nil {
-		return nil, corrupt(info.Path, "is encrypted, and there is no key to open it with")
+	if s.unseal == nil {
+		return nil, fmt.Errorf("read %s: %w", info.Path, ErrSealed)
 	}
-	return r.s.key(ctx, r.s.Org, *info)
+	key, err := s.unseal(info.Path, info.Key)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = file.Decrypt(data, key, info.Path); err != nil {
+		return nil, &CorruptError{File: info.Path, What: "cannot be decrypted", Err: err}
+	}
+	return data, nil
 }
 
 // table reads all rows of one file.
@@ -158,13 +169,9 @@ func table[T any](ctx context.Context, r *Reader, info *file.FileInfo, l *layout
 	if err != nil {
 		return nil, err
 	}
-	keys, err := r.keys(ctx, info)
-	if err != nil {
-		return nil, err
-	}
 	var rows []T
 	err = contained(info.Path, func() error {
-		f, err := r.cursor.open(info.Path, data, l.schema, keys)
+		f, err := r.cursor.open(info.Path, data, l.schema)
 		if err != nil {
 			return err
 		}

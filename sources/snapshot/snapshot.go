@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/parquet-go/parquet-go"
-
 	"haloingest/pipeline/record"
 	file "haloingest/sinks/parquet"
 )
@@ -31,16 +29,16 @@ type Options struct {
 	Run string      // id of a run, or the beginning of one; "": all
 	// Layers are those whose files have to be there; nil: both.
 	Layers []string
-	// Key opens the key of an encrypted file; nil: the snapshot is not encrypted.
-	Key func(ctx context.Context, org record.UUID, info file.FileInfo) (parquet.KeyRetriever, error)
+	// Unseal opens the key of the file at path, undoing parquet.SealFunc; nil: the snapshot is not encrypted. Its errors are returned as they are.
+	Unseal func(path string, sealed []byte) (key []byte, err error)
 }
 
 // Snapshot is an open snapshot of one organisation. It is safe for concurrent use.
 type Snapshot struct {
-	Org   record.UUID
-	Runs  []*Run // in the order in which they began
-	store Store
-	key   func(ctx context.Context, org record.UUID, info file.FileInfo) (parquet.KeyRetriever, error)
+	Org    record.UUID
+	Runs   []*Run // in the order in which they began
+	store  Store
+	unseal func(path string, sealed []byte) ([]byte, error)
 }
 
 // Run is one run of a snapshot: what its manifest says. The fingerprints of its files are there for Verify only.
@@ -59,7 +57,7 @@ func Open(ctx context.Context, store Store, o Options) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{store: store, key: o.Key}
+	s := &Snapshot{store: store, unseal: o.Unseal}
 	if s.Org, s.Runs, err = choose(store.Location(), runs, o); err != nil {
 		return nil, err
 	}
