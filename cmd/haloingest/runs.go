@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/sinks/postgres"
 )
 
@@ -101,14 +102,25 @@ func (a *app) showRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.result(r, func(w io.Writer) { printRun(w, r) })
+	snapshot, err := ingest.SnapshotOf(c.Context, ws.DB, ws.org, r)
+	if err != nil {
+		return err
+	}
+	return a.result(shownRun{r, snapshot}, func(w io.Writer) { printRun(w, r, snapshot) })
 }
 
 // mostUnmapped bounds the list on a terminal; --json has all of it.
 const mostUnmapped = 40
 
-func printRun(w io.Writer, r postgres.RunInfo) {
+// shownRun is the JSON of runs show.
+type shownRun struct {
+	postgres.RunInfo
+	Snapshot *ingest.SnapshotReport `json:"snapshot,omitempty"`
+}
+
+func printRun(w io.Writer, r postgres.RunInfo, snapshot *ingest.SnapshotReport) {
 	fmt.Fprintln(w, runLine(r))
+	printSnapshot(w, snapshot)
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, s := range r.Streams {

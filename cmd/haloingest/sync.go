@@ -13,7 +13,7 @@ func (a *app) sync() *cli.Command {
 	return &cli.Command{
 		Name:  "sync",
 		Usage: "read and load everything that changed since the last complete sync",
-		Flags: concat([]cli.Flag{orgFlag()}, attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
+		Flags: concat([]cli.Flag{orgFlag()}, keepFlags(), attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {
 			ws, err := a.open(c)
 			if err != nil {
@@ -32,6 +32,11 @@ func (a *app) sync() *cli.Command {
 				}
 				return usagef("organisation %s has no complete backfill to go on from; run: haloingest backfill --org %s", ws.org, ws.org)
 			}
+			done, err := a.keep(c, ws, runner)
+			if err != nil {
+				return err
+			}
+			defer done()
 			return a.execute(c, runner, ingest.Request{Kind: ingest.KindSync, Since: runner.Connection.SyncedTo})
 		},
 	}

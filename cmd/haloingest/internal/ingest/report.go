@@ -18,7 +18,9 @@ type Report struct {
 	Read    int64            `json:"read"`       // objects committed or rejected in this attempt
 	// Attachments is nil if the run saved no files.
 	Attachments *AttachmentReport `json:"attachments,omitempty"`
-	Streams     []Speed           `json:"speed"` // of this attempt, in order
+	// Snapshot is nil if the run keeps none.
+	Snapshot *SnapshotReport `json:"snapshot,omitempty"`
+	Streams  []Speed         `json:"speed"` // of this attempt, in order
 }
 
 // API is what a run asked of Intercom.
@@ -63,6 +65,9 @@ func (r *Run) report(ctx context.Context) (Report, error) {
 	var err error
 	out.Run, err = r.runner.DB.RunInfo(ctx, r.runner.Connection.Org, r.run.ID.String())
 	out.Attachments = r.files.report(out.Run.Counts)
+	if err == nil {
+		out.Snapshot, err = SnapshotOf(ctx, r.runner.DB, r.runner.Connection.Org, out.Run)
+	}
 	return out, err
 }
 

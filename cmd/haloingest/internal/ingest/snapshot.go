@@ -139,3 +139,31 @@ func (s keepManifest) Commit(ctx context.Context, b pipeline.Batch[record.Change
 	}
 	return nil
 }
+
+// SnapshotReport says what is kept of a run, over all its attempts.
+type SnapshotReport struct {
+	Location  string `json:"location"`
+	Encrypted bool   `json:"encrypted"`
+	Files     int64  `json:"files"`
+	Rows      int64  `json:"rows"` // of pages and rows
+	Bytes     int64  `json:"bytes"`
+}
+
+// SnapshotOf returns what is kept of a run, or nil if it keeps no snapshot.
+func SnapshotOf(ctx context.Context, db *postgres.DB, org record.UUID, run postgres.RunInfo) (*SnapshotReport, error) {
+	location := run.Spec.Params[paramSnapshot]
+	if location == "" {
+		return nil, nil
+	}
+	out := &SnapshotReport{Location: location, Encrypted: run.Spec.Params[paramEncrypted] != ""}
+	list, err := db.SnapshotRuns(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range list {
+		if s.Run == run.ID && s.Location == location {
+			out.Files, out.Rows, out.Bytes = s.Files, s.Rows, s.Bytes
+		}
+	}
+	return out, nil
+}

@@ -85,7 +85,7 @@ func (m MasterKey) load(create bool) ([]byte, string, error) {
 	key, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
-			return nil, "", fmt.Errorf("%w: %s is missing, but this database holds secrets that were sealed with it; restore the file, or name it with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, path)
+			return nil, "", fmt.Errorf("%w: %s is missing, but there are secrets that were sealed with it; restore the file, or name it with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, path)
 		}
 		key, err = makeKey(path)
 	}
@@ -237,4 +237,44 @@ func (s *Sealer) Open(ciphertext []byte, p Place) (Text, error) {
 		return Text{}, fmt.Errorf("%w: %s.%s of %s does not open with the keys of this database", ErrMasterKey, p.Table, p.Column, p.Org)
 	}
 	return Text{string(b)}, nil
+}
+
+// FileKeys seals the keys of files that are kept outside of the database, with the master key itself: they open wherever it is,
+// whatever becomes of the database and its key set. It is safe for concurrent use.
+type FileKeys struct {
+	aead   tink.AEAD
+	origin string
+}
+
+// OpenFileKeys reads the master key, which has to be there.
+func OpenFileKeys(master MasterKey) (*FileKeys, error) {
+	key, origin, err := master.load(false)
+	if err != nil {
+		return nil, err
+	}
+	a, err := subtle.NewAESGCM(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMasterKey, err)
+	}
+	return &FileKeys{a, origin}, nil
+}
+
+func fileData(path string) []byte { return []byte("haloingest/v1/snapshot/key/" + path) }
+
+// Seal encrypts the key of the file at path, which names the organisation and run, so that it opens as that file's only.
+func (k *FileKeys) Seal(path string, key []byte) ([]byte, error) {
+	c, err := k.aead.Encrypt(key, fileData(path))
+	if err != nil {
+		return nil, fmt.Errorf("seal the key of %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Open decrypts what Seal made for the same path.
+func (k *FileKeys) Open(path string, sealed []byte) ([]byte, error) {
+	key, err := k.aead.Decrypt(sealed, fileData(path))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the key from %s is not the one that sealed the key of %s; name the right one with --master-key-file", ErrMasterKey, k.origin, path)
+	}
+	return key, nil
 }

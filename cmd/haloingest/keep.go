@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/secret"
+	"haloingest/sinks/parquet/bucket"
+)
+
+const categorySnapshot = "Snapshot"
+
+// keepFlags are common to the commands that can keep a snapshot of what they read.
+func keepFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "snapshot", Usage: "keep what is read, and the rows made of it, as Parquet files in `LOCATION`: a folder, or s3://, gs:// or azblob:// with bucket and prefix", Category: categorySnapshot},
+		&cli.BoolFlag{Name: "snapshot-encrypt", Usage: "encrypt the snapshot's files, each with its own key, which the master key seals", Category: categorySnapshot},
+	}
+}
+
+// keep opens the location of --snapshot for a runner, if there is one. The returned function closes it.
+func (a *app) keep(c *cli.Context, ws *workspace, runner *ingest.Runner) (done func(), err error) {
+	location := c.String("snapshot")
+	if location == "" {
+		if c.Bool("snapshot-encrypt") {
+			return nil, usagef("--snapshot-encrypt without --snapshot: name the snapshot's location")
+		}
+		return func() {}, nil
+	}
+	snapshot := ingest.Snapshot{Program: "haloingest " + version}
+	if c.Bool("snapshot-encrypt") {
+		keys, err := secret.OpenFileKeys(ws.cfg.MasterKey)
+		if err != nil {
+			return nil, err
+		}
+		snapshot.Seal = keys.Seal
+	}
+	if snapshot.Store, err = bucket.Create(c.Context, location); err != nil {
+		return nil, err
+	}
+	runner.Snapshot = snapshot
+	return func() {
+		if err := snapshot.Store.Close(); err != nil {
+			ws.log.Warn("close the snapshot", "error", err)
+		}
+	}, nil
+}
+
+// printSnapshot says where the snapshot of a run is.
+func printSnapshot(w io.Writer, s *ingest.SnapshotReport) {
+	if s == nil {
+		return
+	}
+	encrypted := ""
+	if s.Encrypted {
+		encrypted = ", encrypted"
+	}
+	fields(w, "snapshot", fmt.Sprintf("%s: %s files, %s%s", s.Location, count(s.Files), size(s.Bytes), encrypted))
+}
