@@ -11,11 +11,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
 	"haloingest/sinks/postgres"
 	"haloingest/sinks/postgres/localpg"
 	"haloingest/sources/intercom"
+	"haloingest/sources/snapshot"
 )
 
 // Exit codes (contract, "Commands").
@@ -65,6 +67,11 @@ func exitCode(err error) int {
 	var known *exitError
 	var api *intercom.Error
 	var region *intercom.RegionError
+	var broken *snapshot.CorruptError
+	var foreign *snapshot.OrgError
+	var unknown *snapshot.RunError
+	var newer *snapshot.VersionError
+	var mixed *replay.MappingError
 	var parser cli.ExitCoder // the flag library's own
 	switch {
 	case err == nil:
@@ -77,8 +84,10 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, postgres.ErrHeld):
 		return exitHeld
-	case errors.Is(err, postgres.ErrInvariant):
+	case errors.Is(err, postgres.ErrInvariant), errors.As(err, &broken):
 		return exitInvariant
+	case errors.Is(err, snapshot.ErrNoSnapshot), errors.As(err, &foreign), errors.As(err, &unknown), errors.As(err, &newer), errors.As(err, &mixed):
+		return exitUsage
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
 		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
 		return exitUsage

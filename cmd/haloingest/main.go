@@ -75,6 +75,8 @@ func (a *app) cli() *cli.App {
 			a.plan(),
 			a.backfill(),
 			a.sync(),
+			a.replay(),
+			a.snapshots(),
 			a.status(),
 			a.rejects(),
 			a.runs(),

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -78,16 +77,12 @@ func (a *app) runnerWith(c *cli.Context, ws *workspace, o intercom.Options) (*in
 }
 
 func (ws *workspace) runner(c *cli.Context, conn connection.Connection, client *intercom.Client) *ingest.Runner {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
 	return &ingest.Runner{
 		DB:          ws.DB,
 		Client:      client,
 		Connection:  conn,
 		Log:         ws.log.With("org", ws.org.String()),
-		Holder:      fmt.Sprintf("%s on %s (process %d)", c.Command.Name, host, os.Getpid()),
+		Holder:      holder(c),
 		Concurrency: ws.cfg.Concurrency,
 	}
 }
