@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -49,14 +48,14 @@ func (a *app) keep(c *cli.Context, ws *workspace, runner *ingest.Runner) (done f
 	}, nil
 }
 
-// printSnapshot says where the snapshot of a run is.
-func printSnapshot(w io.Writer, s *ingest.SnapshotReport) {
+// keptLines says where the snapshot of a run is, as pairs of name and text.
+func keptLines(s *ingest.SnapshotReport) []string {
 	if s == nil {
-		return
+		return nil
 	}
 	encrypted := ""
 	if s.Encrypted {
 		encrypted = ", encrypted"
 	}
-	fields(w, "snapshot", fmt.Sprintf("%s: %s files, %s%s", s.Location, count(s.Files), size(s.Bytes), encrypted))
+	return []string{"snapshot", fmt.Sprintf("%s: %s files, %s%s", s.Location, count(s.Files), size(s.Bytes), encrypted)}
 }

@@ -120,7 +120,9 @@ type shownRun struct {
 
 func printRun(w io.Writer, r postgres.RunInfo, snapshot *ingest.SnapshotReport) {
 	fmt.Fprintln(w, runLine(r))
-	printSnapshot(w, snapshot)
+	if lines := keptLines(snapshot); lines != nil {
+		fields(w, lines...)
+	}
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, s := range r.Streams {
