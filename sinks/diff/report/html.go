@@ -71,6 +71,9 @@ type checkView struct {
 
 type definition struct{ Class, Name, Text string }
 
+// shortSide is how much of a side's name stands beside a bar; the facts have all of it.
+const shortSide = 20
+
 // HTML writes the report as one page for a browser. See package page for what it never does.
 func HTML(w io.Writer, r diff.Report) error {
 	p, err := parsed()
@@ -84,7 +87,7 @@ func HTML(w io.Writer, r diff.Report) error {
 func viewOf(r diff.Report) view {
 	v := view{
 		Report: r, Tone: tone(r), Partial: r.Verdict == diff.VerdictPartial,
-		LeftName: page.Visible(r.Left), RightName: page.Visible(r.Right), Facts: facts(r),
+		LeftName: page.Short(r.Left, 3*shortSide), RightName: page.Short(r.Right, 3*shortSide), Facts: facts(r),
 	}
 	head, rest, _ := strings.Cut(r.Sentence, ": ")
 	v.Head, v.Rest = page.Visible(head), upper(page.Visible(rest))
@@ -97,8 +100,8 @@ func viewOf(r diff.Report) view {
 		ev := entityOf(r, e)
 		v.Entities = append(v.Entities, ev)
 		v.Sizes = append(v.Sizes, sizeView{ev.Title,
-			page.NewBar("in_flight", ev.Title+" on the left: "+page.Count(e.Counts.Source), e.Counts.Source, largest),
-			page.NewBar("excluded", ev.Title+" on the right: "+page.Count(e.Counts.Target), e.Counts.Target, largest)})
+			page.NewBar("left", ev.Title+" on the left: "+page.Count(e.Counts.Source), e.Counts.Source, largest),
+			page.NewBar("right", ev.Title+" on the right: "+page.Count(e.Counts.Target), e.Counts.Target, largest)})
 		for _, s := range ev.Sides {
 			for _, t := range s.Terms {
 				if t.N > 0 {
@@ -111,8 +114,8 @@ func viewOf(r diff.Report) view {
 		if seen[d.Class] {
 			v.Legend = append(v.Legend, Term{Class: d.Class, Label: d.Name})
 		}
-		v.Terms = append(v.Terms, d)
 	}
+	v.Terms = definitions
 	for _, c := range r.Checks {
 		v.Checks = append(v.Checks, checkView{c, c.Want == c.Got})
 	}
@@ -143,8 +146,8 @@ func entityOf(r diff.Report, e diff.Entity) entityView {
 	}
 	scale := max(c.Source, c.Target)
 	v.Sides = []sideView{
-		sideOf(page.Visible(r.Left), c.Source, scale, Left(c)),
-		sideOf(page.Visible(r.Right), c.Target, scale, Right(c)),
+		sideOf(page.Short(r.Left, shortSide), c.Source, scale, Left(c)),
+		sideOf(page.Short(r.Right, shortSide), c.Target, scale, Right(c)),
 	}
 	var most int64
 	for _, col := range e.Columns {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -60,12 +61,13 @@ func Holds(c diff.Counts) bool {
 
 // total is what the report as a whole came to.
 type total struct {
-	objects, knowledge                                      int64 // matched
-	missing, extra, changed, rejected, excluded, inFlight   int64
-	unverified                                              int64
-	columns                                                 []column // that differ, the most frequent first
-	broken                                                  []string // entities whose law does not hold
-	compared, comparedRight, comparedByRule, differentCells int64
+	objects, knowledge                                    int64 // matched
+	compared                                              int64 // on the left side
+	missing, extra, changed, rejected, excluded, inFlight int64
+	unverified                                            int64
+	miscounted                                            int64    // checks that do not hold
+	columns                                               []column // that differ, the most frequent first
+	broken                                                []string // entities whose law does not hold
 }
 
 type column struct {
@@ -84,8 +86,6 @@ func totalOf(r diff.Report) total {
 			t.objects += c.Matched
 		}
 		t.compared += c.Source
-		t.comparedRight += c.Target
-		t.comparedByRule += c.ByRule
 		t.missing += c.Missing
 		t.extra += c.Extra
 		t.changed += c.Changed
@@ -101,24 +101,22 @@ func totalOf(r diff.Report) total {
 		for _, col := range e.Columns {
 			if col.Different > 0 {
 				different[col.Name] += col.Different
-				t.differentCells += col.Different
 			}
 		}
 		if !Holds(c) {
 			t.broken = append(t.broken, e.Name)
 		}
 	}
+	for _, c := range r.Checks {
+		if c.Want != c.Got {
+			t.miscounted++
+		}
+	}
 	for name, n := range different {
 		t.columns = append(t.columns, column{name, n})
 	}
 	slices.SortFunc(t.columns, func(a, b column) int {
-		if a.n != b.n {
-			return int(min(1, max(-1, b.n-a.n)))
-		}
-		if a.name < b.name {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.name, b.name))
 	})
 	return t
 }

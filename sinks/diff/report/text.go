@@ -30,7 +30,7 @@ func Text(w io.Writer, r diff.Report) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n\n", page.Visible(r.Sentence))
 	for _, f := range facts(r) {
-		fmt.Fprintf(&b, "  %-12s %s\n", strings.ToLower(f.Name), f.Value)
+		fmt.Fprintf(&b, "  %-18s %s\n", strings.ToLower(f.Name), f.Value)
 	}
 	for _, e := range r.Entities {
 		entityText(&b, r, e)
@@ -108,8 +108,11 @@ func byRule(c diff.Column) string {
 		sum += c.EqualByRule[rule]
 		parts = append(parts, page.Visible(rule)+" "+page.Count(c.EqualByRule[rule]))
 	}
-	if len(parts) == 0 {
+	switch len(parts) {
+	case 0:
 		return "0"
+	case 1:
+		return strings.TrimSuffix(page.Count(sum)+" ("+parts[0], " "+page.Count(sum)) + ")"
 	}
 	return page.Count(sum) + " (" + strings.Join(parts, ", ") + ")"
 }
@@ -269,21 +272,16 @@ func facts(r diff.Report) []fact {
 		{Name: "Watermark", Value: page.Moment(r.Watermark)},
 		{Name: "Started", Value: page.Moment(r.StartedAt)},
 		{Name: "Took", Value: page.Span(r.FinishedAt.Sub(r.StartedAt))},
-		{Name: "Read", Value: read(r)},
 		{Name: "Values", Value: values},
-		{Name: "Organisation", Value: r.Org.String(), Wide: true, Code: true},
-		{Name: "Diff", Value: r.ID.String(), Wide: true, Code: true},
+		{Name: "Read", Value: page.Size(r.BytesRead)},
 	}
-	return list
-}
-
-func read(r diff.Report) string {
-	text := page.Size(r.BytesRead)
 	if r.Requests > 0 {
-		text += ", " + page.Plural(r.Requests, "request") + " to Intercom"
+		list = append(list, fact{Name: "Asked of Intercom", Value: page.Plural(r.Requests, "request")})
 	}
 	if r.PeakSpill > 0 {
-		text += ", " + page.Size(r.PeakSpill) + " on disk at most"
+		list = append(list, fact{Name: "On disk meanwhile", Value: page.Size(r.PeakSpill) + " at most"})
 	}
-	return text
+	return append(list,
+		fact{Name: "Organisation", Value: r.Org.String(), Wide: true, Code: true},
+		fact{Name: "Diff", Value: r.ID.String(), Wide: true, Code: true})
 }

@@ -11,6 +11,9 @@ import (
 // Safe is how the sentence begins when Intercom can be disconnected as far as a diff can tell.
 const Safe = "SAFE TO DISCONNECT"
 
+// unknown stands where a verdict has no reason, which is a fault of whoever made the report.
+const unknown = "the report does not say why"
+
 // mostColumns are named in the sentence.
 const mostColumns = 5
 
@@ -34,7 +37,7 @@ func Sentence(r diff.Report, freshSnapshot bool) string {
 		return "NO VERDICT: " + what + ", which must not happen"
 	case r.Verdict == diff.VerdictPartial:
 		so := "what was compared is equal"
-		if list := t.faults(); list != "" {
+		if list := t.faults(); list != unknown {
 			so = "found so far: " + list
 		}
 		return "INTERRUPTED: not everything was compared; " + so
@@ -87,6 +90,12 @@ func (t total) faults() string {
 	add(t.changed, "changed"+t.where())
 	add(t.rejected, "rejected")
 	add(t.unverified, "unverified")
+	if t.miscounted > 0 {
+		list = append(list, page.Plural(t.miscounted, "total")+" not confirmed by a second count")
+	}
+	if len(list) == 0 {
+		list = append(list, unknown)
+	}
 	return strings.Join(list, ", ")
 }
 

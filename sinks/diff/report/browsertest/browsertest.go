@@ -98,12 +98,14 @@ type View struct {
 	Width, Height int
 	Dark          bool
 	Mobile        bool // a phone, at twice the density of pixels
+	Print         bool // with the style of paper, on a screen
 }
 
 // Tab is a page that was opened.
 type Tab struct {
 	tb      testing.TB
 	ctx     context.Context
+	close   context.CancelFunc
 	address string
 
 	mu       sync.Mutex
@@ -128,8 +130,11 @@ func (b *Browser) Open(address string, v View) *Tab {
 	t := &Tab{tb: b.tb, address: address}
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(t.hear))
 	b.tb.Cleanup(cancel)
-	t.ctx = ctx
-	scheme, density := "light", 1.0
+	t.ctx, t.close = ctx, cancel
+	scheme, density, media := "light", 1.0, ""
+	if v.Print {
+		media = "print"
+	}
 	if v.Dark {
 		scheme = "dark"
 	}
@@ -151,7 +156,7 @@ func (b *Browser) Open(address string, v View) *Tab {
 		}),
 		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+				Media: media, Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 			return err
 		}),
 		chromedp.Navigate(address),
@@ -225,6 +230,15 @@ func (t *Tab) Requests() []string {
 	defer t.mu.Unlock()
 	return append([]string(nil), t.requests...)
 }
+
+// Press types characters; "\t" is the tabulator and "\r" the return key.
+func (t *Tab) Press(keys string) {
+	t.tb.Helper()
+	t.Do(chromedp.KeyEvent(keys))
+}
+
+// Close closes the tab before the test ends.
+func (t *Tab) Close() { t.close() }
 
 // Screenshot is a PNG of the whole page.
 func (t *Tab) Screenshot() []byte {

@@ -101,11 +101,22 @@ const mostShown = 300
 // Visible makes a text from outside fit to be read, on a page as on a terminal: NULs are dropped; other control characters,
 // characters that turn the direction of writing around and those that cannot be seen are written as ‹U+202E›; and of a text of
 // more than 300 characters the first are shown, with how many there are. Line breaks and tabs become blanks.
-func Visible(s string) string {
+func Visible(s string) string { return visible(s, mostShown) }
+
+// Short is Visible for a name that stands in a narrow place: of more than most characters it shows the first.
+func Short(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return Visible(s)
+	}
+	short, _, _ := strings.Cut(visible(s, most-1), "… (")
+	return short + "…"
+}
+
+func visible(s string, most int) string {
 	var b strings.Builder
 	shown := 0
 	for i, r := range s {
-		if shown == mostShown {
+		if shown == most {
 			fmt.Fprintf(&b, "… (%s)", Plural(int64(utf8.RuneCountInString(s)), "character"))
 			break
 		}
