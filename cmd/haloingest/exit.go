@@ -14,6 +14,7 @@ import (
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
+	"haloingest/sinks/parquet"
 	"haloingest/sinks/postgres"
 	"haloingest/sinks/postgres/localpg"
 	"haloingest/sources/intercom"
@@ -33,8 +34,8 @@ const (
 )
 
 const exitCodesHelp = `Exit codes: 0 done; 1 done, but something was rejected or differs; 2 usage or configuration;
-3 not everything could be read from Intercom; 4 an invariant is broken; 5 the database refused or failed;
-6 another run holds this workspace; 130 interrupted, what was read is committed.
+3 not everything could be read from Intercom, or kept in the snapshot; 4 an invariant is broken, or a snapshot
+is corrupt; 5 the database refused or failed; 6 another run holds this workspace; 130 interrupted, what was read is committed.
 
 Every flag --some-flag can be set as HALOINGEST_SOME_FLAG. Secrets come from files, standard input or the
 environment, never from a flag's value.`
@@ -72,6 +73,7 @@ func exitCode(err error) int {
 	var unknown *snapshot.RunError
 	var newer *snapshot.VersionError
 	var mixed *replay.MappingError
+	var files *parquet.StoreError
 	var parser cli.ExitCoder // the flag library's own
 	switch {
 	case err == nil:
@@ -91,10 +93,14 @@ func exitCode(err error) int {
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
 		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
 		return exitUsage
+	case errors.Is(err, parquet.ErrStore):
+		return exitUsage
 	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool), errors.Is(err, intercom.ErrFolder):
 		return exitIncomplete
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
+	case errors.As(err, &files):
+		return exitIncomplete
 	case errors.Is(err, postgres.ErrURL), errors.Is(err, postgres.ErrSchemaNewer), errors.Is(err, postgres.ErrSchema):
 		return exitUsage
 	case errors.Is(err, postgres.ErrFenced):

@@ -216,7 +216,7 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 	fields(w, append([]string{
 		"took", span(r.Elapsed) + speed,
 		"API requests", fmt.Sprintf("%s; %s; %s", count(r.API.Requests), budget, throttled),
-	}, attachmentLines(r.Attachments)...)...)
+	}, append(attachmentLines(r.Attachments), keptLines(r.Snapshot)...)...)...)
 	for _, s := range r.Run.Streams {
 		if s.Skipped != "" {
 			fmt.Fprintf(w, "\nskipped %s: %s\n", s.Stream, s.Skipped)
