@@ -55,7 +55,8 @@ type member struct {
 	Companies   []string
 	LastRequest time.Time
 
-	dirty bool // differs from what the database has
+	stored bool // the database has it
+	dirty  bool // differs from what the database has
 }
 
 // body is a row of end_users or companies, as far as identity goes.

@@ -16,7 +16,7 @@ const memberColumns = `m.source_id, m.row_id, m.reason, m.rank, coalesce(m.exter
 	m.content_hash, m.deleted_at, coalesce(m.merged_into, ''), m.companies, m.last_request_at`
 
 func scanMember(rows pgx.Rows) (*member, error) {
-	var m member
+	m := member{stored: true}
 	var updated, fetched, gone, request *time.Time
 	var hash []byte
 	err := rows.Scan(&m.ID, (*[16]byte)(&m.Row), &m.Reason, &m.Rank, &m.External, &m.Native, &updated, &fetched,

@@ -76,11 +76,11 @@ func (l *loader) replaceKnowledge(ctx context.Context, fresh, changed []knowledg
 		}
 	}
 	if len(gone) > 0 {
-		tag, err := l.conn.Exec(ctx, `DELETE FROM public.knowledge n USING unnest($2::uuid[]) AS k(id) WHERE n.org_id = $1 AND n.id = k.id`, l.org, gone)
+		n, err := l.remove(ctx, images.knowledge, "unnest($3::uuid[]) AS k(id)", "t.id = k.id", gone)
 		if err != nil {
 			return err
 		}
-		l.counts.Add("load/knowledge/deleted", tag.RowsAffected())
+		l.counts.Add("load/knowledge/deleted", n)
 	}
 	if err := l.addKnowledge(ctx, add); err != nil || change.rows == 0 {
 		return err
@@ -156,6 +156,9 @@ func (l *loader) addKnowledge(ctx context.Context, add *copyBuffer) error {
 func (l *loader) upsertKnowledge(ctx context.Context, buf *copyBuffer) error {
 	t := l.targets.knowledge
 	if err := l.copyTemp(ctx, t, buf); err != nil {
+		return err
+	}
+	if err := l.keepTemp(ctx, t); err != nil {
 		return err
 	}
 	set := t.setting("org_id", "id") + `, updated_at = now(), deleted_at = NULL,

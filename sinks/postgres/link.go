@@ -29,8 +29,7 @@ type waits struct {
 // pend notes what rows wait for, in place of what was noted for them before. fresh rows cannot have anything noted.
 func (l *loader) pend(ctx context.Context, table string, changed []record.UUID, list []waits) error {
 	if len(changed) > 0 {
-		_, err := l.conn.Exec(ctx, `DELETE FROM ingest.pending_links p USING unnest($3::uuid[]) AS k(id)
-			WHERE p.org_id = $1 AND p.table_name = $2 AND p.row_id = k.id`, l.org, table, changed)
+		_, err := l.remove(ctx, images.pendingLinks, "unnest($3::uuid[]) AS k(id)", "t.table_name = $4::text AND t.row_id = k.id", changed, table)
 		if err != nil {
 			return err
 		}
@@ -50,27 +49,35 @@ func (l *loader) pend(ctx context.Context, table string, changed []record.UUID, 
 		}
 		knowledge = append(knowledge, text)
 	}
-	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.pending_links (org_id, ref_kind, ref_id, table_name, row_id, knowledge)
-		SELECT $1, k.kind, k.id, $2, k.row, k.knowledge::jsonb FROM unnest($3::text[], $4::text[], $5::uuid[], $6::text[]) AS k(kind, id, row, knowledge)
-		ON CONFLICT (org_id, ref_kind, ref_id, table_name, row_id) DO UPDATE SET knowledge = excluded.knowledge`,
-		l.org, table, kinds, ids, rows, knowledge)
+	// What is there already is of a row that was gone in between.
+	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.pending_links (org_id, ref_kind, ref_id, table_name, row_id, knowledge, run_id)
+		SELECT $1, k.kind, k.id, $2, k.row, k.knowledge::jsonb, $7 FROM unnest($3::text[], $4::text[], $5::uuid[], $6::text[]) AS k(kind, id, row, knowledge)
+		ON CONFLICT (org_id, ref_kind, ref_id, table_name, row_id) DO UPDATE SET knowledge = excluded.knowledge, run_id = excluded.run_id`,
+		l.org, table, kinds, ids, rows, knowledge, l.run.ID)
 	return err
 }
 
 // dropWithheld forgets the knowledge that waits with these transcripts; their links still wait.
 func (l *loader) dropWithheld(ctx context.Context, transcripts []record.UUID) error {
-	_, err := l.conn.Exec(ctx, `UPDATE ingest.pending_links p SET knowledge = NULL FROM unnest($2::uuid[]) AS k(id)
+	x := images.pendingLinks
+	_, err := l.conn.Exec(ctx, x.insert(x.byKey("unnest($3::uuid[]) AS k(id)", "t.table_name = 'transcripts' AND t.row_id = k.id")+" AND t.knowledge IS NOT NULL"),
+		l.org, l.run.ID, transcripts)
+	if err != nil {
+		return err
+	}
+	_, err = l.conn.Exec(ctx, `UPDATE ingest.pending_links p SET knowledge = NULL FROM unnest($2::uuid[]) AS k(id)
 		WHERE p.org_id = $1 AND p.table_name = 'transcripts' AND p.row_id = k.id AND p.knowledge IS NOT NULL`, l.org, transcripts)
 	return err
 }
+
+var takeLinks = images.pendingLinks.removing("unnest($3::text[]) AS k(id)", "t.ref_kind = $4::text AND t.ref_id = k.id", "t.table_name, t.ref_id, t.row_id, t.knowledge")
 
 // take removes and returns what waits for the objects, by table.
 func (l *loader) take(ctx context.Context, kind record.Kind, ids []string) (map[string][]waits, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	rows, err := l.conn.Query(ctx, `DELETE FROM ingest.pending_links p USING unnest($3::text[]) AS k(id)
-		WHERE p.org_id = $1 AND p.ref_kind = $2 AND p.ref_id = k.id RETURNING p.table_name, p.ref_id, p.row_id, p.knowledge`, l.org, string(kind), ids)
+	rows, err := l.conn.Query(ctx, takeLinks, l.org, l.run.ID, ids, string(kind))
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +110,8 @@ func (l *loader) relinkContacts(ctx context.Context, d *identity) error {
 			ids, contacts, to = append(ids, w.row), append(contacts, w.id), append(to, d.members[w.id].Row)
 		}
 		if len(ids) > 0 {
-			rows, err := l.conn.Query(ctx, `UPDATE public.`+table+` t SET end_user_id = e.id,
-					company_id = CASE WHEN t.source_company_id IS NULL THEN e.company_id ELSE t.company_id END
-				FROM unnest($2::uuid[], $3::text[], $4::uuid[]) AS k(id, contact, dst) JOIN public.end_users e ON e.org_id = $1 AND e.id = k.dst
-				WHERE t.org_id = $1 AND t.id = k.id AND t.source_contact_id = k.contact RETURNING t.id`, l.org, ids, contacts, to)
+			rows, err := l.change(ctx, table, setEndUser, `unnest($3::uuid[], $4::text[], $5::uuid[]) AS k(id, contact, dst) JOIN public.end_users e ON e.org_id = $1::uuid AND e.id = k.dst`,
+				"t.id = k.id AND t.source_contact_id = k.contact", ids, contacts, to)
 			if touched, err = also(table, touched, rows, err); err != nil {
 				return err
 			}
@@ -124,14 +129,15 @@ func (l *loader) relinkContacts(ctx context.Context, d *identity) error {
 	return l.release(ctx, taken["transcripts"])
 }
 
+// setEndUser links a row to end user e, and to its company unless it names one itself.
+const setEndUser = "end_user_id = e.id, company_id = CASE WHEN t.source_company_id IS NULL THEN e.company_id ELSE t.company_id END"
+
 // followContacts moves the rows of contacts that were bound to another row.
 func (l *loader) followContacts(ctx context.Context, table string, d *identity, touched []record.UUID) ([]record.UUID, error) {
 	// An object can have moved twice in one batch; each step is done on its own.
 	for _, m := range d.moves {
-		rows, err := l.conn.Query(ctx, `UPDATE public.`+table+` t SET end_user_id = e.id,
-				company_id = CASE WHEN t.source_company_id IS NULL THEN e.company_id ELSE t.company_id END
-			FROM public.end_users e
-			WHERE t.org_id = $1 AND t.end_user_id = $3 AND t.source_contact_id = $2 AND e.org_id = $1 AND e.id = $4 RETURNING t.id`, l.org, m.ID, m.From, m.To)
+		rows, err := l.change(ctx, table, setEndUser, "public.end_users e",
+			"t.end_user_id = $4::uuid AND t.source_contact_id = $3::text AND e.org_id = $1::uuid AND e.id = $5::uuid", m.ID, m.From, m.To)
 		if touched, err = also(table, touched, rows, err); err != nil {
 			return nil, err
 		}
@@ -151,11 +157,8 @@ func (l *loader) followCompanies(ctx context.Context, d *identity, touched *[]re
 		return nil
 	}
 	for _, table := range linked {
-		rows, err := l.conn.Query(ctx, `UPDATE public.`+table+` t SET company_id = e.company_id
-			FROM unnest($2::uuid[]) AS k(id) JOIN public.end_users e ON e.org_id = $1 AND e.id = k.id
-			WHERE t.org_id = $1 AND t.end_user_id = k.id AND t.source_contact_id IS NOT NULL AND t.source_company_id IS NULL
-				AND t.company_id IS DISTINCT FROM e.company_id
-			RETURNING t.id`, l.org, changed)
+		rows, err := l.change(ctx, table, "company_id = e.company_id", `unnest($3::uuid[]) AS k(id) JOIN public.end_users e ON e.org_id = $1::uuid AND e.id = k.id`,
+			`t.end_user_id = k.id AND t.source_contact_id IS NOT NULL AND t.source_company_id IS NULL AND t.company_id IS DISTINCT FROM e.company_id`, changed)
 		if *touched, err = also(table, *touched, rows, err); err != nil {
 			return err
 		}
@@ -186,16 +189,15 @@ func (l *loader) relinkCompanies(ctx context.Context, d *identity, asked []strin
 			ids, companies, to = append(ids, w.row), append(companies, w.id), append(to, d.members[w.id].Row)
 		}
 		if len(ids) > 0 {
-			rows, err := l.conn.Query(ctx, `UPDATE public.`+table+` t SET company_id = k.dst FROM unnest($2::uuid[], $3::text[], $4::uuid[]) AS k(id, company, dst)
-				WHERE t.org_id = $1 AND t.id = k.id AND t.source_company_id = k.company RETURNING t.id`, l.org, ids, companies, to)
+			rows, err := l.change(ctx, table, "company_id = k.dst", `unnest($3::uuid[], $4::text[], $5::uuid[]) AS k(id, company, dst)`,
+				"t.id = k.id AND t.source_company_id = k.company", ids, companies, to)
 			if touched, err = also(table, touched, rows, err); err != nil {
 				return err
 			}
 		}
 		// There is no index for this. It is rare: two companies that had one external id, or a new one that another has.
 		for _, m := range d.moves {
-			rows, err := l.conn.Query(ctx, `UPDATE public.`+table+` t SET company_id = $4
-				WHERE t.org_id = $1 AND t.company_id = $3 AND t.source_company_id = $2 RETURNING t.id`, l.org, m.ID, m.From, m.To)
+			rows, err := l.change(ctx, table, "company_id = k.dst", "(SELECT $5::uuid AS dst) k", "t.company_id = $4::uuid AND t.source_company_id = $3::text", m.ID, m.From, m.To)
 			if touched, err = also(table, touched, rows, err); err != nil {
 				return err
 			}
@@ -262,8 +264,7 @@ func (l *loader) linkTickets(ctx context.Context, conversations []string) error 
 	for _, w := range taken["tickets"] {
 		ids, to = append(ids, w.row), append(to, record.RowID(l.org, record.KindConversation, w.id))
 	}
-	_, err = l.conn.Exec(ctx, `UPDATE public.tickets t SET transcript_id = k.dst FROM unnest($2::uuid[], $3::uuid[]) AS k(id, dst)
-		WHERE t.org_id = $1 AND t.id = k.id`, l.org, ids, to)
+	_, err = l.change(ctx, "tickets", "transcript_id = k.dst", "unnest($3::uuid[], $4::uuid[]) AS k(id, dst)", "t.id = k.id", ids, to)
 	return err
 }
 
@@ -272,10 +273,10 @@ func (l *loader) rescope(ctx context.Context, transcripts []record.UUID) error {
 	if len(transcripts) == 0 {
 		return nil
 	}
-	tag, err := l.conn.Exec(ctx, `UPDATE public.knowledge n SET end_user_id = t.end_user_id, company_id = t.company_id
-		FROM unnest($2::uuid[]) AS k(id) JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id
-		WHERE n.org_id = $1 AND n.transcript_id = k.id AND (n.end_user_id, n.company_id) IS DISTINCT FROM (t.end_user_id, t.company_id)`, l.org, transcripts)
-	l.counts.Add("load/knowledge/relinked", tag.RowsAffected())
+	done, err := l.change(ctx, "knowledge", "end_user_id = v.end_user_id, company_id = v.company_id",
+		`unnest($3::uuid[]) AS k(id) JOIN public.transcripts v ON v.org_id = $1::uuid AND v.id = k.id`,
+		"t.transcript_id = k.id AND (t.end_user_id, t.company_id) IS DISTINCT FROM (v.end_user_id, v.company_id)", transcripts)
+	l.counts.Add("load/knowledge/relinked", int64(len(done)))
 	return err
 }
 
@@ -318,14 +319,13 @@ func (l *loader) release(ctx context.Context, list []waits) error {
 	return l.replaceKnowledge(ctx, nil, sets)
 }
 
-// also adds the ids that an UPDATE of transcripts returned; those of other tables are only read off.
-func also(table string, touched []record.UUID, rows pgx.Rows, err error) ([]record.UUID, error) {
+// also adds the ids of transcripts that were changed; those of other tables are left out.
+func also(table string, touched, ids []record.UUID, err error) ([]record.UUID, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := collectUUIDs(rows)
 	if table == "transcripts" {
 		touched = append(touched, ids...)
 	}
-	return touched, err
+	return touched, nil
 }

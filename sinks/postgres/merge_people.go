@@ -17,7 +17,7 @@ import (
 // program wrote.
 
 var idMapColumns = []string{"org_id", "kind", "source_id", "row_id", "reason", "rank", "source_updated_at", "content_hash", "last_request_at",
-	"deleted_at", "fetched_at", "external_id", "companies", "merged_into", "native"}
+	"deleted_at", "fetched_at", "external_id", "companies", "merged_into", "native", "run_id"}
 
 var (
 	endUserUpdate = contentUpdate("end_users", "name", "email", "avatar", "role", "signed_up_at")
@@ -290,6 +290,9 @@ func (p *people) fixRows(ctx context.Context) error {
 		companies, native = append(companies, b.Company), append(native, b.Native)
 	}
 	table := "public." + p.kind.Table()
+	if err := p.l.keep(ctx, imagesOf(p.kind.Table()), ids); err != nil {
+		return err
+	}
 	if len(free) > 0 {
 		// The index on external ids is checked row by row, so what another row takes over is given up first.
 		_, err := p.l.conn.Exec(ctx, `UPDATE `+table+` e SET external_id = NULL FROM unnest($2::uuid[]) AS k(id) WHERE e.org_id = $1 AND e.id = k.id`, p.l.org, free)
@@ -356,6 +359,9 @@ func (p *people) writeContent(ctx context.Context) error {
 		if err := p.l.copyTemp(ctx, t, buf); err != nil {
 			return err
 		}
+		if err := p.l.keepTemp(ctx, t); err != nil {
+			return err
+		}
 		tag, err := p.l.conn.Exec(ctx, update, p.l.org)
 		if err != nil {
 			return err
@@ -371,6 +377,7 @@ func (p *people) writeContent(ctx context.Context) error {
 func (p *people) writeMembers(ctx context.Context) error {
 	t, buf := p.l.targets.idMap, &p.l.scratch.rows
 	buf.reset(t.columns)
+	var held []string
 	for _, m := range p.d.members {
 		if !m.dirty {
 			continue
@@ -391,9 +398,20 @@ func (p *people) writeMembers(ctx context.Context) error {
 		buf.texts(m.Companies)
 		buf.nullText(m.Into)
 		buf.bool(m.Native)
+		buf.uuid(p.l.run.ID)
+		if m.stored {
+			held = append(held, m.ID)
+		}
 	}
 	if buf.rows == 0 {
 		return nil
+	}
+	if len(held) > 0 {
+		x := images.idMap
+		_, err := p.l.conn.Exec(ctx, x.insert(x.byKey("unnest($3::text[]) AS k(id)", "t.kind = $4::text AND t.source_id = k.id")), p.l.org, p.l.run.ID, held, string(p.kind))
+		if err != nil {
+			return err
+		}
 	}
 	if err := p.l.copyTemp(ctx, t, buf); err != nil {
 		return err
@@ -430,13 +448,13 @@ func (p *people) listCompanies(ctx context.Context) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	_, err := p.l.conn.Exec(ctx, `DELETE FROM ingest.contact_companies c USING unnest($2::text[]) AS k(id) WHERE c.org_id = $1 AND c.contact_id = k.id
-		AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS n(contact, company) WHERE n.contact = c.contact_id AND n.company = c.company_id)`,
-		p.l.org, changed, contacts, companies)
+	_, err := p.l.remove(ctx, images.contactCompanies, "unnest($3::text[]) AS k(id)", `t.contact_id = k.id
+		AND NOT EXISTS (SELECT FROM unnest($4::text[], $5::text[]) AS n(contact, company) WHERE n.contact = t.contact_id AND n.company = t.company_id)`,
+		changed, contacts, companies)
 	if err != nil || len(contacts) == 0 {
 		return err
 	}
-	_, err = p.l.conn.Exec(ctx, `INSERT INTO ingest.contact_companies (org_id, contact_id, company_id)
-		SELECT $1, k.contact, k.company FROM unnest($2::text[], $3::text[]) AS k(contact, company) ON CONFLICT DO NOTHING`, p.l.org, contacts, companies)
+	_, err = p.l.conn.Exec(ctx, `INSERT INTO ingest.contact_companies (org_id, contact_id, company_id, run_id)
+		SELECT $1, k.contact, k.company, $4 FROM unnest($2::text[], $3::text[]) AS k(contact, company) ON CONFLICT DO NOTHING`, p.l.org, contacts, companies, p.l.run.ID)
 	return err
 }

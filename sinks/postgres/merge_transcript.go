@@ -327,6 +327,9 @@ func (l *loader) mergeChanged(ctx context.Context, t *target, work []pending, en
 	if err := l.copyTemp(ctx, t, buf); err != nil {
 		return err
 	}
+	if err := l.keepTemp(ctx, t); err != nil {
+		return err
+	}
 	const newer = `(coalesce(excluded.source_updated_at, '-infinity'), excluded.updated_at) >= (coalesce(t.source_updated_at, '-infinity'), t.updated_at)`
 	where := newer + " AND t.content_hash IS DISTINCT FROM excluded.content_hash"
 	if l.rewrite {
@@ -375,13 +378,8 @@ func (l *loader) touchKnowledge(ctx context.Context, work []pending) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := l.conn.Query(ctx, `UPDATE public.transcripts t SET knowledge_hash = k.want, run_id = $2
-		FROM unnest($3::uuid[], $4::bytea[], $5::bytea[]) AS k(id, have, want)
-		WHERE t.org_id = $1 AND t.id = k.id AND t.content_hash = k.have AND t.deleted_at IS NULL RETURNING t.id`, l.org, l.run.ID, ids, have, want)
-	if err != nil {
-		return err
-	}
-	done, err := collectUUIDs(rows)
+	done, err := l.change(ctx, "transcripts", "knowledge_hash = k.want, run_id = $2::uuid", `unnest($3::uuid[], $4::bytea[], $5::bytea[]) AS k(id, have, want)`,
+		"t.id = k.id AND t.content_hash = k.have AND t.deleted_at IS NULL", ids, have, want)
 	if err != nil {
 		return err
 	}

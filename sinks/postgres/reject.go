@@ -90,7 +90,11 @@ func (r *Run) insertRejectRows(ctx context.Context, tx pgx.Tx, stream string, ro
 		causes[i], payloads[i], times[i] = row.cause[:], row.payload, row.times
 		stages[i], kinds[i], ids[i], fields[i], reasons[i] = row.stage, row.kind, row.id, row.field, row.reason
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO ingest.rejects AS r (org_id, run_id, stream, cause, stage, kind, source_id, field, reason, payload, times)
+	err := r.keepRejects(ctx, tx, `unnest($3::bytea[]) AS k(cause) JOIN ingest.rejects t ON t.org_id = $1::uuid AND t.cause = k.cause WHERE t.resolved_at IS NULL`, causes)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO ingest.rejects AS r (org_id, run_id, stream, cause, stage, kind, source_id, field, reason, payload, times)
 		SELECT $1, $2, $3, u.* FROM unnest($4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[], $11::integer[]) u
 		ON CONFLICT (org_id, cause) WHERE resolved_at IS NULL DO UPDATE SET
 			run_id = excluded.run_id, stream = excluded.stream, reason = excluded.reason, last_seen_at = now(), times = r.times + excluded.times,
@@ -114,7 +118,12 @@ func (r *Run) resolveRejects(ctx context.Context, tx pgx.Tx, kind record.Kind, i
 		cause := rejectCause(x)
 		still = append(still, cause[:])
 	}
-	_, err := tx.Exec(ctx, `UPDATE ingest.rejects r SET resolved_at = now() FROM unnest($3::text[]) AS u(id)
+	err := r.keepRejects(ctx, tx, `unnest($3::text[]) AS u(id) JOIN ingest.rejects t ON t.org_id = $1::uuid AND t.source_id = u.id
+		WHERE t.kind = $4::text AND t.resolved_at IS NULL AND NOT t.cause = ANY (coalesce($5::bytea[], '{}'))`, keys, string(kind), still)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE ingest.rejects r SET resolved_at = now() FROM unnest($3::text[]) AS u(id)
 		WHERE r.org_id = $1 AND r.kind = $2 AND r.source_id = u.id AND r.resolved_at IS NULL AND NOT r.cause = ANY (coalesce($4::bytea[], '{}'))`,
 		r.lease.org, string(kind), keys, still)
 	return err

@@ -94,8 +94,8 @@ func (db *DB) StartRun(ctx context.Context, lease *Lease, spec RunSpec) (*Run, e
 				return err
 			}
 			r.Attempts = 1
-			return tx.QueryRow(ctx, `INSERT INTO ingest.runs (org_id, id, kind, spec, state)
-				VALUES ($1, gen_random_uuid(), $2, $3, 'running') RETURNING id, started_at`,
+			return tx.QueryRow(ctx, `INSERT INTO ingest.runs (org_id, id, kind, spec, state, images)
+				VALUES ($1, gen_random_uuid(), $2, $3, 'running', true) RETURNING id, started_at`,
 				lease.org, spec.Kind, stored).Scan((*[16]byte)(&r.ID), &r.StartedAt)
 		})
 	})
@@ -256,8 +256,14 @@ func (r *Run) Finish(ctx context.Context, o Outcome) error {
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 0 || o.SyncedTo.IsZero() {
+		if tag.RowsAffected() == 0 {
 			return nil
+		}
+		if err := r.forgetImages(ctx, tx); err != nil || o.SyncedTo.IsZero() {
+			return err
+		}
+		if err := r.keepBookmarks(ctx, tx); err != nil {
+			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE ingest.connections SET last_synced_at = clock_timestamp(), synced_to = $2 WHERE org_id = $1`, r.lease.org, o.SyncedTo)
 		return err

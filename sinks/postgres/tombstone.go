@@ -102,12 +102,17 @@ func (l *loader) keepTombstones(ctx context.Context, kind record.Kind, list []to
 		ids, why, into = append(ids, t.ID), append(why, string(t.Why)), append(into, t.Into)
 		at, fetched = append(at, t.At), append(fetched, t.Fetched)
 	}
-	_, err := l.conn.Exec(ctx, `INSERT INTO ingest.tombstones (org_id, kind, source_id, why, gone_at, fetched_at, merged_into)
-		SELECT $1, $2, k.id, k.why, k.gone, k.fetched, nullif(k.merged, '')
+	x := images.tombstones
+	_, err := l.conn.Exec(ctx, x.insert(x.byKey("unnest($3::text[]) AS k(id)", "t.kind = $4::text AND t.source_id = k.id")), l.org, l.run.ID, ids, string(kind))
+	if err != nil {
+		return err
+	}
+	_, err = l.conn.Exec(ctx, `INSERT INTO ingest.tombstones (org_id, kind, source_id, why, gone_at, fetched_at, merged_into, run_id)
+		SELECT $1, $2, k.id, k.why, k.gone, k.fetched, nullif(k.merged, ''), $8
 		FROM unnest($3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[]) AS k(id, why, gone, fetched, merged)
 		ON CONFLICT (org_id, kind, source_id) DO UPDATE SET why = excluded.why, gone_at = excluded.gone_at, fetched_at = excluded.fetched_at,
-			merged_into = excluded.merged_into`,
-		l.org, string(kind), ids, why, at, fetched, into)
+			merged_into = excluded.merged_into, run_id = excluded.run_id`,
+		l.org, string(kind), ids, why, at, fetched, into, l.run.ID)
 	return err
 }
 
@@ -151,15 +156,8 @@ func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) erro
 		index[ids[i]] = it
 	}
 	// A state that is newer than the tombstone stays; see record.Version.
-	rows, err := l.conn.Query(ctx, `UPDATE public.`+kind.Table()+` t SET deleted_at = k.gone, run_id = $2
-		FROM unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) AS k(id, gone, fetched)
-		WHERE t.org_id = $1 AND t.id = k.id AND t.deleted_at IS DISTINCT FROM k.gone
-			AND (coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)
-		RETURNING t.id`, l.org, l.run.ID, ids, at, fetched)
-	if err != nil {
-		return err
-	}
-	buried, err := collectUUIDs(rows)
+	buried, err := l.change(ctx, kind.Table(), "deleted_at = k.gone, run_id = $2::uuid", `unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) AS k(id, gone, fetched)`,
+		`t.id = k.id AND t.deleted_at IS DISTINCT FROM k.gone AND (coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)`, ids, at, fetched)
 	if err != nil {
 		return err
 	}
@@ -178,8 +176,8 @@ func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) erro
 	if err := l.dropWithheld(ctx, buried); err != nil {
 		return err
 	}
-	tag, err := l.conn.Exec(ctx, `DELETE FROM public.knowledge n USING unnest($2::uuid[]) AS k(id) WHERE n.org_id = $1 AND n.transcript_id = k.id`, l.org, buried)
-	l.counts.Add("load/knowledge/deleted", tag.RowsAffected())
+	n, err := l.remove(ctx, images.knowledge, "unnest($3::uuid[]) AS k(id)", "t.transcript_id = k.id", buried)
+	l.counts.Add("load/knowledge/deleted", n)
 	return err
 }
 
