@@ -83,7 +83,7 @@ func (b *bench) args(words ...string) []string {
 	switch words[0] {
 	case "migrate":
 		return args
-	case "connect", "backfill", "sync", "plan":
+	case "connect", "backfill", "sync", "plan", "diff":
 		args = append(args, "--intercom-url", b.url)
 	case "rejects":
 		if words[1] == "retry" {

@@ -198,3 +198,21 @@ func (l *Live) listAgain(ctx context.Context, t *tally, check diff.Check, source
 	slices.Sort(missed)
 	return check, missed, nil
 }
+
+// countCompanies reads the scroll to its end, without the stages: there is no other count.
+func (l *Live) countCompanies(ctx context.Context) (int64, error) {
+	t := newTally(record.KindCompany, 0)
+	source, _, _, err := l.source(ctx, record.KindCompany)
+	if err != nil {
+		return 0, err
+	}
+	p := l.follow(record.KindCompany, 0)
+	for page, err := range (tallied{source, t}).Pages(ctx, nil) {
+		if err != nil {
+			return 0, err
+		}
+		p.add(int64(len(page.Items)))
+	}
+	p.finish()
+	return int64(t.listed()), nil
+}

@@ -3,7 +3,6 @@ package compare
 import (
 	"context"
 	"strings"
-	"time"
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
@@ -86,9 +85,10 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	}
 	l.takeRejects(nil, kind, rejects)
 	for _, r := range rejects {
-		objects = append(objects, diff.Object{SourceID: r.ID, State: record.FingerprintRejected, Version: record.Version{FetchedAt: time.Now().UTC()}, Note: reasonOf(r)})
+		objects = append(objects, diff.Object{SourceID: r.ID, State: record.FingerprintRejected, Note: reasonOf(r)})
 	}
 	for _, c := range changes {
+		c.Version.FetchedAt = time0 // see take
 		o := diff.Object{SourceID: c.SourceID, Change: c, Version: c.Version}
 		o.Change.Object = nil
 		switch {

@@ -8,7 +8,8 @@ import (
 	"haloingest/sources/intercom"
 )
 
-// list is the walk of diff.LevelFast over conversations: versions from the pages of the search, one request per 150.
+// list is the walk of diff.LevelFast over conversations: versions and numbers of
+// messages from the pages of the search, one request per 150.
 func (l *Live) list(ctx context.Context, kind record.Kind, source pipeline.Source[record.Object], t *tally, yield func([]record.Fingerprint, error) bool) (more bool, err error) {
 	p := l.follow(kind, l.expected(ctx, kind))
 	for page, err := range source.Pages(ctx, nil) {
@@ -17,9 +18,14 @@ func (l *Live) list(ctx context.Context, kind record.Kind, source pipeline.Sourc
 		}
 		list := make([]record.Fingerprint, 0, len(page.Items))
 		for _, o := range page.Items {
-			updated := intercom.ListedAs(o).UpdatedAt
+			row := intercom.ListedAs(o)
+			messages := -1
+			if l.o.ListMessages && row.Parts >= 0 {
+				messages = row.Parts + 1 // the opening message is no part
+			}
 			list = append(list, record.Fingerprint{
-				SourceID: o.ID, UpdatedAt: updated * 1e6, FetchedAt: o.FetchedAt.UnixMicro(), Count: 1,
+				SourceID: o.ID, UpdatedAt: row.UpdatedAt * 1e6, Count: 1,
+				Hash: listingHash(row.UpdatedAt*1e6, messages),
 			})
 		}
 		list = l.takeRejects(list, kind, page.Rejects)

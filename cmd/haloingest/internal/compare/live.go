@@ -35,12 +35,15 @@ type Options struct {
 	Rules       distill.Rules
 	Distiller   distill.Distiller // nil: offline
 	Keep        Keep              // keeps what is read as a snapshot
+	// ListMessages puts the number of messages into the hash of a listed conversation, for ListedDatabase.
+	ListMessages bool
 }
 
 // Live is the connected workspace as a side of a diff. It reads what a backfill reads, through the same stages, and
 // writes nothing. Nothing is read twice: the knowledge of conversations is kept aside when they are read. Close it.
 //
-// At diff.LevelFast conversations are not read one by one: a listing tells their version, and Hash is zero.
+// At diff.LevelFast conversations are not read one by one: a listing tells their version and how many messages
+// they have, which is all that Hash covers; see ListedDatabase.
 type Live struct {
 	o         Options
 	mapping   *ingest.Mapping // nil: not prepared
@@ -305,8 +308,10 @@ func (l *Live) startKnowledge() (err error) {
 	return err
 }
 
-// take adds the fingerprint of a change, and keeps that of its knowledge aside.
+// take adds the fingerprint of a change, and keeps that of its knowledge aside. When it was read is left out: that is
+// another time whenever somebody looks, and says nothing of whether the object has changed.
 func (l *Live) take(list []record.Fingerprint, c *record.Change) ([]record.Fingerprint, error) {
+	c.Version.FetchedAt = time0
 	if k, ok := c.KnowledgeFingerprint(); ok {
 		if err := l.knowledge.add(k); err != nil {
 			return list, err
@@ -336,7 +341,7 @@ func (l *Live) takeRejects(list []record.Fingerprint, kind record.Kind, rejects 
 		if len(known) < mostReasons {
 			known[id] = reasonOf(r)
 		}
-		list = append(list, record.Fingerprint{SourceID: id, FetchedAt: time.Now().UnixMicro(), Count: 1, State: record.FingerprintRejected})
+		list = append(list, record.Fingerprint{SourceID: id, Count: 1, State: record.FingerprintRejected})
 	}
 	return list
 }

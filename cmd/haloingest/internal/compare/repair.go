@@ -160,3 +160,6 @@ func (l *Repairs) Summary() string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// Len is how many there are.
+func (l *Repairs) Len() int { return len(l.list) }

@@ -1,0 +1,127 @@
+package compare
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"haloingest/pipeline/record"
+	"haloingest/sinks/diff"
+)
+
+// A listing has no parts, so there is no content to be hashed. At diff.LevelFast a conversation's hash is therefore that of
+// what both sides know without them: the version, and how many messages Intercom says that there are. Where they differ the
+// diff looks at the conversation in full.
+const transcripts = "transcripts"
+
+// listingHash hashes a version and a number of messages; a negative number is not known.
+func listingHash(updated int64, messages int) (d record.Digest) {
+	var e record.Encoder
+	e.Reset("listing of transcripts")
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(updated))
+	binary.BigEndian.PutUint64(b[8:], uint64(int64(messages)))
+	e.Bytes(b[:])
+	return e.Sum()
+}
+
+// ListedDatabase is the database as it is compared with a listing: of conversations it yields version and number of
+// messages.
+type ListedDatabase struct {
+	diff.Side
+	Pool *pgxpool.Pool
+	Org  record.UUID
+}
+
+// Fingerprints reads conversations by those two; other entities are the side's.
+func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level diff.Level) iter.Seq2[[]record.Fingerprint, error] {
+	if entity != transcripts || level != diff.LevelFast {
+		return s.Side.Fingerprints(ctx, entity, level)
+	}
+	return func(yield func([]record.Fingerprint, error) bool) {
+		rows, err := s.Pool.Query(ctx, `SELECT source_id, coalesce((extract(epoch FROM source_updated_at) * 1000000)::bigint, 0),
+				coalesce(expected_message_count, -1), deleted_at IS NOT NULL
+			FROM public.transcripts WHERE org_id = $1 AND source_id IS NOT NULL AND metadata->>'source' = 'intercom'`, s.Org)
+		if err != nil {
+			yield(nil, fmt.Errorf("list conversations: %w", err))
+			return
+		}
+		defer rows.Close()
+		batch := make([]record.Fingerprint, 0, 1000)
+		var f record.Fingerprint
+		var messages int
+		var deleted bool
+		_, err = pgx.ForEachRow(rows, []any{&f.SourceID, &f.UpdatedAt, &messages, &deleted}, func() error {
+			f.Hash, f.Count, f.State = listingHash(f.UpdatedAt, messages), 1, record.FingerprintLive
+			if deleted {
+				f.State = record.FingerprintDeleted
+			}
+			if batch = append(batch, f); len(batch) < cap(batch) {
+				return nil
+			}
+			full := batch
+			batch = batch[:0]
+			if !yield(full, nil) {
+				return errStop
+			}
+			return nil
+		})
+		switch {
+		case err == errStop:
+		case err != nil:
+			yield(nil, fmt.Errorf("list conversations: %w", err))
+		case len(batch) > 0:
+			yield(batch, nil)
+		}
+	}
+}
+
+type stop struct{}
+
+func (stop) Error() string { return "the reader wants no more" }
+
+var errStop = stop{}
+
+// ListedSnapshot is a snapshot as it is compared with a listing: of conversations it yields the version alone.
+type ListedSnapshot struct{ diff.Side }
+
+// Fingerprints hides the hashes of conversations; other entities are the side's.
+func (s ListedSnapshot) Fingerprints(ctx context.Context, entity string, level diff.Level) iter.Seq2[[]record.Fingerprint, error] {
+	all := s.Side.Fingerprints(ctx, entity, level)
+	if entity != transcripts || level != diff.LevelFast {
+		return all
+	}
+	return func(yield func([]record.Fingerprint, error) bool) {
+		for batch, err := range all {
+			for i := range batch {
+				batch[i].Hash = listingHash(batch[i].UpdatedAt, -1)
+			}
+			if !yield(batch, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Counted is the workspace by its totals alone.
+type Counted struct{ *Live }
+
+// Count asks Intercom for its total, and companies by their scroll, which is read to its end.
+func (s Counted) Count(ctx context.Context, entity string) (int64, error) {
+	kind, err := kindOf(entity)
+	if err != nil {
+		return 0, err
+	}
+	if kind != record.KindCompany {
+		n, err := s.o.Client.Count(ctx, kind, time0)
+		if err == nil && n < 0 {
+			err = fmt.Errorf("Intercom does not tell how many %s there are", kind.Stream())
+		}
+		return int64(n), err
+	}
+	return s.countCompanies(ctx)
+}
