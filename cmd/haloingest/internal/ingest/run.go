@@ -341,7 +341,7 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	if r.request.Kind == KindRetry {
 		options.RejectLimit.Share = -1 // they are rejects to begin with
 	}
-	loading := postgres.SinkOptions{Rejects: options.RejectLimit}
+	loading := postgres.SinkOptions{Rejects: options.RejectLimit, Rewrite: r.request.Kind == KindRepair}
 	if r.keeper != nil {
 		loading.Snapshot = r.keeper.Store.Location()
 	}
