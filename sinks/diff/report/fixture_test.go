@@ -8,7 +8,6 @@ import (
 
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
-	"haloingest/sinks/diff/report"
 )
 
 func id(tb testing.TB, s string) record.UUID {
@@ -50,7 +49,7 @@ func equal(tb testing.TB) diff.Report {
 		}
 		r.Entities = append(r.Entities, ent)
 	}
-	r.Sentence = report.Sentence(r, false)
+	r.Sentence = "SAFE TO DISCONNECT: all 462,507 objects of intercom are in postgres as they should be"
 	return r
 }
 
@@ -63,8 +62,9 @@ func different(tb testing.TB) diff.Report {
 	users := &r.Entities[1]
 	users.Counts = diff.Counts{
 		Source: 96_233, Target: 96_190, Matched: 96_093, ByRule: 214, Changed: 50, Missing: 50, Extra: 7, InFlight: 11, InFlightTarget: 11,
-		Unresolved: 3, UnresolvedTarget: 29, Rejected: map[string]int64{"custom_attributes: want an object": 2}, Excluded: map[string]int64{"merged into another contact": 24},
+		Converged: 11, Unverified: 29, Unresolved: 3, UnresolvedTarget: 29, Rejected: map[string]int64{"custom_attributes: want an object": 2}, Excluded: map[string]int64{"merged into another contact": 24},
 	}
+	users.Columns = append(users.Columns, diff.Column{Name: "created_at", NotCompared: "the database sets it"})
 	users.Columns[0].EqualByRule = map[string]int64{"one row for several contacts": 214}
 	for i := range users.Columns {
 		c := &users.Columns[i]
@@ -87,7 +87,7 @@ func different(tb testing.TB) diff.Report {
 		})
 		users.Samples = append(users.Samples, diff.Finding{Entity: "end_users", SourceID: fmt.Sprintf("64e8c0a1f3%014x", i*104729), Class: diff.Missing, Cause: "never loaded", LeftAt: at.Add(-time.Duration(i) * 77 * time.Minute)})
 	}
-	users.Samples[2].Cells = append(users.Samples[2].Cells, diff.Cell{Column: "custom_fields", Left: `{"plan": text of 3 characters, 0a11c2d3, "seats": 25}`, Right: "NULL"})
+	users.Samples[2].Cells = append(users.Samples[2].Cells, diff.Cell{Column: "custom_fields", Path: "plan", Left: `{"plan": text of 3 characters, 0a11c2d3, "seats": 25}`, Right: "NULL"})
 	users.Samples = append(users.Samples,
 		diff.Finding{Entity: "end_users", SourceID: "64e8c0a1f4", Class: diff.Extra, Cause: "deleted at Intercom since it was loaded", RightAt: at.Add(-time.Hour)},
 		diff.Finding{Entity: "end_users", SourceID: "64e8c0a1f5", Class: diff.Unresolved, Cause: "it kept changing", Rounds: 5, LeftAt: at.Add(time.Minute), RightAt: at},
@@ -97,7 +97,7 @@ func different(tb testing.TB) diff.Report {
 	)
 	talks := &r.Entities[2]
 	talks.Counts = diff.Counts{Source: 182_340, Target: 182_333, Matched: 182_333, Missing: 7}
-	r.Sentence = report.Sentence(r, false)
+	r.Sentence = "NOT SAFE: 57 missing, 7 extra, 50 changed (email 50, custom_fields 3), 2 rejected, 29 unverified"
 	return r
 }
 
@@ -118,7 +118,7 @@ func hostile(tb testing.TB) diff.Report {
 		"=HYPERLINK(\"http://harm.example\",\"click\")", "http://harm.example/pixel.png", strings.Repeat("z\u0335\u0301\u0302", 40),
 	}
 	r.Left = "snapshot:/data/" + bad[0] + bad[1] + bad[5]
-	r.Sentence = report.Sentence(r, false) + ": " + bad[3]
+	r.Sentence = "DIFFERENT: " + bad[3] + bad[7]
 	r.Only = bad[:3]
 	r.ShowValues = true
 	for i, text := range bad {
@@ -126,7 +126,7 @@ func hostile(tb testing.TB) diff.Report {
 		r.Checks = append(r.Checks, diff.Check{Name: text, Want: int64(i), Got: 1, Detail: text})
 		e := &r.Entities[1]
 		e.Columns = append(e.Columns, diff.Column{Name: text, Compared: 10, Different: int64(i), EqualByRule: map[string]int64{text: 3}})
-		e.Samples = append(e.Samples, diff.Finding{Entity: text, SourceID: text, RowID: text, Class: diff.Changed, Cause: text, Cells: []diff.Cell{{Column: text, Left: text, Right: text}}})
+		e.Samples = append(e.Samples, diff.Finding{Entity: text, SourceID: text, RowID: text, Class: diff.Changed, Cause: text, Cells: []diff.Cell{{Column: text, Path: text, Left: text, Right: text}}})
 		e.Counts.Rejected[text] = int64(i)
 		e.Counts.Source += int64(i)
 	}

@@ -41,15 +41,11 @@ type entityView struct {
 	Columns           []columnView
 	Different         []page.Bar
 	Groups            []group
-	Holds             bool
+	NotCompared       []string
 }
 
 type sideView struct {
-	Name  string
-	Total int64
-	Terms []Term
-	Sum   int64
-	Holds bool
+	side
 	Stack page.Stack
 }
 
@@ -86,7 +82,7 @@ func HTML(w io.Writer, r diff.Report) error {
 
 func viewOf(r diff.Report) view {
 	v := view{
-		Report: r, Tone: tone(r), Partial: r.Verdict == diff.VerdictPartial,
+		Report: r, Tone: tone(r.Verdict), Partial: r.Verdict == diff.VerdictPartial,
 		LeftName: page.Short(r.Left, 3*shortSide), RightName: page.Short(r.Right, 3*shortSide), Facts: facts(r),
 	}
 	head, rest, _ := strings.Cut(r.Sentence, ": ")
@@ -136,7 +132,7 @@ var definitions = []definition{
 
 func entityOf(r diff.Report, e diff.Entity) entityView {
 	c := e.Counts
-	v := entityView{Name: page.Visible(e.Name), Title: title(e.Name), Counts: c, Holds: Holds(c), Groups: groups(e), Share: page.Share(c.Matched, c.Source)}
+	v := entityView{Name: page.Visible(e.Name), Title: title(e.Name), Counts: c, Groups: groups(e), Share: page.Share(c.Matched, c.Source)}
 	if e.Elapsed > 0 {
 		v.Elapsed = page.Span(e.Elapsed)
 	}
@@ -145,12 +141,15 @@ func entityOf(r diff.Report, e diff.Entity) entityView {
 		v.Unit = "conversations with knowledge"
 	}
 	scale := max(c.Source, c.Target)
-	v.Sides = []sideView{
-		sideOf(page.Short(r.Left, shortSide), c.Source, scale, Left(c)),
-		sideOf(page.Short(r.Right, shortSide), c.Target, scale, Right(c)),
+	for _, side := range sidesOf(r, e) {
+		v.Sides = append(v.Sides, sideOf(side, scale))
 	}
 	var most int64
 	for _, col := range e.Columns {
+		if col.NotCompared != "" {
+			v.NotCompared = append(v.NotCompared, page.Visible(col.Name)+" ("+page.Visible(col.NotCompared)+")")
+			continue
+		}
 		cv := columnView{Column: col}
 		cv.Name = page.Visible(col.Name)
 		for _, t := range named("", col.EqualByRule) {
@@ -171,16 +170,17 @@ func entityOf(r diff.Report, e diff.Entity) entityView {
 	return v
 }
 
-func sideOf(name string, total, scale int64, terms []Term) sideView {
-	s := sideView{Name: name, Total: total, Terms: terms, Sum: Sum(terms)}
-	s.Holds = s.Sum == total
+func sideOf(s side, scale int64) sideView {
+	s.Name = page.Short(s.Name, shortSide)
 	var parts []page.Part
-	for _, t := range terms {
+	for _, t := range s.Terms {
 		parts = append(parts, page.Part(t))
 	}
-	s.Stack = page.NewStack(name, scale, parts...)
-	return s
+	return sideView{s, page.NewStack(s.Name, scale, parts...)}
 }
+
+// Place says where a cell is.
+func (g group) Place(c diff.Cell) string { return place(c) }
 
 // Described says of a finding why it is one.
 func (g group) Described(f diff.Finding) string { return upper(described(f)) }

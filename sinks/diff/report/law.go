@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -45,6 +44,48 @@ func nonZero(terms []Term) []Term {
 	return append(terms[:1], slices.DeleteFunc(terms[1:], func(t Term) bool { return t.N == 0 })...)
 }
 
+// side is one side of an entity's law.
+type side struct {
+	Name  string
+	Total int64
+	Terms []Term
+	Sum   int64
+	// Partial says that not all that was read was compared, so nothing has to add up yet.
+	Partial bool
+}
+
+// Holds reports whether the side adds up, as far as it has to.
+func (s side) Holds() bool { return s.Partial || s.Sum == s.Total }
+
+// Sign is what stands between the total and the terms.
+func (s side) Sign() string {
+	switch {
+	case s.Sum == s.Total:
+		return "="
+	case s.Partial:
+		return "read, of which were compared:"
+	}
+	return "IS NOT"
+}
+
+func sidesOf(r diff.Report, e diff.Entity) [2]side {
+	left := side{Name: r.Left, Total: e.Counts.Source, Terms: Left(e.Counts), Partial: e.Partial}
+	right := side{Name: r.Right, Total: e.Counts.Target, Terms: Right(e.Counts), Partial: e.Partial}
+	left.Sum, right.Sum = Sum(left.Terms), Sum(right.Terms)
+	return [2]side{left, right}
+}
+
+// tone is how a verdict looks: good, bad, or open.
+func tone(v diff.Verdict) string {
+	switch v {
+	case diff.VerdictEqual:
+		return "good"
+	case diff.VerdictPartial, diff.VerdictUnverified:
+		return "open"
+	}
+	return "bad"
+}
+
 // Sum adds the terms.
 func Sum(terms []Term) int64 {
 	var n int64
@@ -52,71 +93,4 @@ func Sum(terms []Term) int64 {
 		n += t.N
 	}
 	return n
-}
-
-// Holds reports whether both sides of an entity add up.
-func Holds(c diff.Counts) bool {
-	return Sum(Left(c)) == c.Source && Sum(Right(c)) == c.Target
-}
-
-// total is what the report as a whole came to.
-type total struct {
-	objects, knowledge                                    int64 // matched
-	compared                                              int64 // on the left side
-	missing, extra, changed, rejected, excluded, inFlight int64
-	unverified                                            int64
-	miscounted                                            int64    // checks that do not hold
-	columns                                               []column // that differ, the most frequent first
-	broken                                                []string // entities whose law does not hold
-}
-
-type column struct {
-	name string
-	n    int64
-}
-
-func totalOf(r diff.Report) total {
-	var t total
-	different := map[string]int64{}
-	for _, e := range r.Entities {
-		c := e.Counts
-		if e.Name == "knowledge" {
-			t.knowledge += c.Matched
-		} else {
-			t.objects += c.Matched
-		}
-		t.compared += c.Source
-		t.missing += c.Missing
-		t.extra += c.Extra
-		t.changed += c.Changed
-		// An object counts on each side on which it is; the greater number is how many there are at least.
-		t.inFlight += max(c.InFlight, c.InFlightTarget)
-		t.unverified += max(c.Unresolved, c.UnresolvedTarget)
-		for _, n := range c.Rejected {
-			t.rejected += n
-		}
-		for _, n := range c.Excluded {
-			t.excluded += n
-		}
-		for _, col := range e.Columns {
-			if col.Different > 0 {
-				different[col.Name] += col.Different
-			}
-		}
-		if !Holds(c) {
-			t.broken = append(t.broken, e.Name)
-		}
-	}
-	for _, c := range r.Checks {
-		if c.Want != c.Got {
-			t.miscounted++
-		}
-	}
-	for name, n := range different {
-		t.columns = append(t.columns, column{name, n})
-	}
-	slices.SortFunc(t.columns, func(a, b column) int {
-		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.name, b.name))
-	})
-	return t
 }

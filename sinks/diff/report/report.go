@@ -80,7 +80,7 @@ func (w *Writer) begin() error {
 	w.lines = json.NewEncoder(lines)
 	w.lines.SetEscapeHTML(false)
 	w.csv = csv.NewWriter(table)
-	return w.csv.Write([]string{"entity", "source_id", "row_id", "class", "cause", "rounds", "left_updated_at", "right_updated_at", "converged", "column", "left", "right"})
+	return w.csv.Write([]string{"entity", "source_id", "row_id", "class", "cause", "rounds", "left_updated_at", "right_updated_at", "converged", "column", "path", "left", "right"})
 }
 
 // Add writes a finding. After an error the report cannot be closed, only discarded.
@@ -99,7 +99,7 @@ func (w *Writer) add(f diff.Finding) error {
 	if err := w.lines.Encode(f); err != nil {
 		return err
 	}
-	row := []string{f.Entity, f.SourceID, f.RowID, string(f.Class), f.Cause, strconv.Itoa(f.Rounds), stamp(f.LeftAt), stamp(f.RightAt), strconv.FormatBool(f.Converged), "", "", ""}
+	row := []string{f.Entity, f.SourceID, f.RowID, string(f.Class), f.Cause, strconv.Itoa(f.Rounds), stamp(f.LeftAt), stamp(f.RightAt), strconv.FormatBool(f.Converged), "", "", "", ""}
 	for i := range row {
 		row[i] = tame(row[i])
 	}
@@ -107,7 +107,7 @@ func (w *Writer) add(f diff.Finding) error {
 		return w.csv.Write(row)
 	}
 	for _, c := range f.Cells {
-		row[9], row[10], row[11] = tame(c.Column), tame(c.Left), tame(c.Right)
+		row[9], row[10], row[11], row[12] = tame(c.Column), tame(c.Path), tame(c.Left), tame(c.Right)
 		if err := w.csv.Write(row); err != nil {
 			return err
 		}

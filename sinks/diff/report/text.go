@@ -62,42 +62,51 @@ func Text(w io.Writer, r diff.Report) error {
 
 func entityText(b *bytes.Buffer, r diff.Report, e diff.Entity) {
 	fmt.Fprintf(b, "\n%s (%s)\n", title(e.Name), page.Visible(e.Name))
-	left, right := page.Visible(r.Left), page.Visible(r.Right)
-	width := max(utf8.RuneCountInString(left), utf8.RuneCountInString(right))
-	law(b, left, width, e.Counts.Source, Left(e.Counts))
-	law(b, right, width, e.Counts.Target, Right(e.Counts))
+	sides := sidesOf(r, e)
+	width := max(utf8.RuneCountInString(page.Visible(r.Left)), utf8.RuneCountInString(page.Visible(r.Right)))
+	for _, side := range sides {
+		law(b, side, width)
+	}
 	if e.Counts.ByRule > 0 {
 		fmt.Fprintf(b, "  %s of the matched equal by a named rule only\n", page.Count(e.Counts.ByRule))
+	}
+	if e.Counts.InFlight+e.Counts.InFlightTarget > 0 {
+		fmt.Fprintf(b, "  %s of those in flight equal in the end\n", page.Count(e.Counts.Converged))
 	}
 	if len(e.Columns) > 0 {
 		fmt.Fprintln(b)
 		rows := [][]string{{"column", "compared", "equal", "equal by rule", "different"}}
+		var left []string
 		for _, c := range e.Columns {
+			if c.NotCompared != "" {
+				left = append(left, page.Visible(c.Name)+" ("+page.Visible(c.NotCompared)+")")
+				continue
+			}
 			rows = append(rows, []string{page.Visible(c.Name), page.Count(c.Compared), page.Count(c.Equal), byRule(c), page.Count(c.Different)})
 		}
 		table(b, rows, 1, 2, 3, 4)
+		if len(left) > 0 {
+			fmt.Fprintf(b, "  not compared: %s\n", strings.Join(left, ", "))
+		}
 	}
 	for _, g := range groups(e) {
 		fmt.Fprintf(b, "\n  %s: %s\n", g.Title, g.Shown)
 		for _, f := range g.Findings {
 			fmt.Fprintf(b, "    %s\n", headline(f))
 			for _, c := range f.Cells {
-				fmt.Fprintf(b, "      %s: %s | %s\n", page.Visible(c.Column), page.Visible(c.Left), page.Visible(c.Right))
+				fmt.Fprintf(b, "      %s: %s | %s\n", place(c), page.Visible(c.Left), page.Visible(c.Right))
 			}
 		}
 	}
 }
 
-func law(b *bytes.Buffer, side string, width int, total int64, terms []Term) {
+func law(b *bytes.Buffer, s side, width int) {
+	name := page.Visible(s.Name)
 	var parts []string
-	for _, t := range terms {
+	for _, t := range s.Terms {
 		parts = append(parts, page.Count(t.N)+" "+t.Label)
 	}
-	sign := "="
-	if Sum(terms) != total {
-		sign = "IS NOT"
-	}
-	fmt.Fprintf(b, "  %s%s  %s %s %s\n", side, strings.Repeat(" ", width-utf8.RuneCountInString(side)), page.Count(total), sign, strings.Join(parts, " + "))
+	fmt.Fprintf(b, "  %s%s  %s %s %s\n", name, strings.Repeat(" ", width-utf8.RuneCountInString(name)), page.Count(s.Total), s.Sign(), strings.Join(parts, " + "))
 }
 
 // byRule writes "12 (case ignored 10, blanks ignored 2)".
@@ -115,6 +124,14 @@ func byRule(c diff.Column) string {
 		return strings.TrimSuffix(page.Count(sum)+" ("+parts[0], " "+page.Count(sum)) + ")"
 	}
 	return page.Count(sum) + " (" + strings.Join(parts, ", ") + ")"
+}
+
+// place is where a cell is: the column and, of a document, where in it the first difference is.
+func place(c diff.Cell) string {
+	if c.Path == "" {
+		return page.Visible(c.Column)
+	}
+	return page.Visible(c.Column) + ", at " + page.Visible(c.Path)
 }
 
 // headline is a finding in one line.
