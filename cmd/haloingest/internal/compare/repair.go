@@ -44,6 +44,9 @@ func Mendable(left, right string) (databaseLeft, ok bool) {
 // nothing to be done.
 func RepairOf(f diff.Finding, databaseLeft bool) (Repair, bool) {
 	r := Repair{Entity: f.Entity, SourceID: f.SourceID}
+	if f.RowID != "" && f.Entity != knowledge {
+		r.SourceID = diff.StrayPrefix + f.RowID
+	}
 	switch class := f.Class; {
 	case class == diff.Changed, class == diff.Unresolved:
 		r.Action = Rewrite
@@ -116,7 +119,7 @@ func (l *Repairs) All() []Repair {
 }
 
 // IDs are the ids of the objects of a kind that have to be read, each once, in a fixed order. A row that no object is
-// bound to has none: see diff.StrayPrefix.
+// bound to has none (see diff.StrayPrefix): whose it is and whether it may go is for a person to say.
 func (l *Repairs) IDs(kind record.Kind) []string {
 	var ids []string
 	for _, r := range l.list {
@@ -163,3 +166,21 @@ func (l *Repairs) Summary() string {
 
 // Len is how many there are.
 func (l *Repairs) Len() int { return len(l.list) }
+
+// Keys are the ids to be looked at again, by entity, each once and in a fixed order. A conversation is looked at together
+// with its knowledge.
+func (l *Repairs) Keys() map[string][]string {
+	keys := make(map[string][]string)
+	for _, r := range l.list {
+		for _, entity := range diff.Entities {
+			if entity == r.Entity || diff.Kind(entity) == record.KindConversation && r.Kind() == record.KindConversation {
+				keys[entity] = append(keys[entity], r.SourceID)
+			}
+		}
+	}
+	for entity, ids := range keys {
+		slices.Sort(ids)
+		keys[entity] = slices.Compact(ids)
+	}
+	return keys
+}
