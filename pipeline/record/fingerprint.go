@@ -1,8 +1,10 @@
 package record
 
 import (
+	"crypto/sha1"
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"time"
 )
 
@@ -112,3 +114,36 @@ func (e *Encoder) Micros(us int64) {
 
 // List begins a list of n texts, which are to be added by Text or TextBytes.
 func (e *Encoder) List(n int) { e.head(tagList, n) }
+
+// Namer makes the ids of RowID and KnowledgeID from bytes and without allocating. Not safe for concurrent use.
+type Namer struct{ buf []byte }
+
+// Row is RowID.
+func (n *Namer) Row(org UUID, kind Kind, sourceID []byte) UUID {
+	n.buf = append(n.buf[:0], org[:]...)
+	n.buf = append(n.buf, "intercom:"...)
+	n.buf = append(n.buf, kind...)
+	n.buf = append(n.buf, ':')
+	n.buf = append(n.buf, sourceID...)
+	return n.uuid()
+}
+
+// Knowledge is KnowledgeID.
+func (n *Namer) Knowledge(org UUID, key, kind []byte, chunkIndex int64) UUID {
+	n.buf = append(n.buf[:0], org[:]...)
+	n.buf = append(n.buf, "intercom:knowledge:"...)
+	n.buf = append(n.buf, key...)
+	n.buf = append(n.buf, 0)
+	n.buf = append(n.buf, kind...)
+	n.buf = append(n.buf, 0)
+	n.buf = strconv.AppendInt(n.buf, chunkIndex, 10)
+	return n.uuid()
+}
+
+func (n *Namer) uuid() UUID {
+	sum := sha1.Sum(n.buf)
+	u := UUID(sum[:16])
+	u[6] = u[6]&0x0f | 0x50
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}

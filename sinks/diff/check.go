@@ -142,6 +142,12 @@ func (c *checker) now(o *Object) half {
 	if f.State == record.FingerprintLive {
 		f.State = o.State
 	}
+	if f.UpdatedAt == 0 && !o.Version.UpdatedAt.IsZero() {
+		f.UpdatedAt = o.Version.UpdatedAt.UnixMicro()
+		if !o.Version.FetchedAt.IsZero() {
+			f.FetchedAt = o.Version.FetchedAt.UnixMicro()
+		}
+	}
 	return half{hash: f.Hash, updated: f.UpdatedAt, fetched: f.FetchedAt, count: f.Count, state: f.State, here: true}
 }
 
@@ -155,7 +161,9 @@ func (c *checker) moved(a, b half) bool {
 	}
 	// At level fast the first hash is the stored one, and the second one computed.
 	hashed := c.o.Level == LevelFull
-	return a.updated != b.updated || a.fetched != b.fetched || hashed && (a.hash != b.hash || a.count != b.count)
+	// The parts of knowledge come without a version.
+	dated := a.updated != 0 && b.updated != 0
+	return dated && (a.updated != b.updated || a.fetched != b.fetched) || hashed && (a.hash != b.hash || a.count != b.count)
 }
 
 // judgement is what a suspect is found to be.

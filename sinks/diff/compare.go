@@ -205,9 +205,12 @@ func (d *run) countAgain(ctx context.Context, t *tallied) error {
 		if !ok {
 			continue
 		}
-		want, err := counter.Count(ctx, t.Name)
+		want, exact, err := counter.Count(ctx, t.Name)
 		if err != nil {
-			return fmt.Errorf("count %s: %w", side.Name(), err)
+			return fmt.Errorf("%s: %w", side.Name(), err)
+		}
+		if !exact {
+			continue
 		}
 		got := t.Counts.Source
 		if i == right {
@@ -226,7 +229,7 @@ func (d *run) count(ctx context.Context, t *tallied) error {
 	var totals [2]int64
 	err := pipeline.ForEach(ctx, 2, 2, func(ctx context.Context, i int) (err error) {
 		if counter, ok := d.sides[i].(Counter); ok {
-			totals[i], err = counter.Count(ctx, t.Name)
+			totals[i], _, err = counter.Count(ctx, t.Name)
 			return err
 		}
 		s, held := newStore(d.salt, d.o.Memory/2, d.o.TempDir), false

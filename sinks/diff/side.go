@@ -29,9 +29,9 @@ const FetchBatch = 500
 // A Side may also be a Counter, a Noter or a Meter.
 type (
 	// Counter counts the objects of an entity in a second way, independently of Fingerprints and of the same state: those that are live, of
-	// knowledge the conversations that have any.
+	// knowledge the conversations that have any. An exact count must agree with what was read; another one is good for LevelCount only.
 	Counter interface {
-		Count(ctx context.Context, entity string) (int64, error)
+		Count(ctx context.Context, entity string) (n int64, exact bool, err error)
 	}
 	// Noter has something to say once all entities have been read, a sentence each.
 	Noter interface{ Notes() []string }

@@ -1,0 +1,238 @@
+package halo
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"unsafe"
+
+	"haloingest/pipeline/record"
+)
+
+// canonical brings the text of a jsonb into the form of record.CanonicalJSON: no white space, keys in the order of their bytes (jsonb has
+// the shorter ones first), numbers in their shortest exact form (jsonb keeps trailing zeros and writes out exponents). It relies on what jsonb
+// promises: the text is valid, no key comes twice, no string holds NUL, and strings have the same escapes as record.AppendString's. It
+// allocates nothing once its memory has grown. Not safe for concurrent use.
+type canonical struct {
+	members []member // of the objects that are open, the innermost last
+	moved   []byte
+}
+
+// member is a member of an object as it stands in the output: from its key's quote to the end of its value.
+type member struct {
+	start, colon, end int
+	escaped           bool // the key has a backslash
+}
+
+// append appends the canonical form of src. Of a text that is no JSON it appends something that no canonical form is equal to.
+func (c *canonical) append(dst, src []byte) []byte {
+	c.members = c.members[:0]
+	dst, i := c.value(dst, src, 0)
+	if i = space(src, i); i != len(src) {
+		dst = append(dst, src[i:]...)
+	}
+	return dst
+}
+
+func space(src []byte, i int) int {
+	for i < len(src) && (src[i] == ' ' || src[i] == '\n' || src[i] == '\t' || src[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// value appends the value that begins at src[i] and returns where it ends.
+func (c *canonical) value(dst, src []byte, i int) ([]byte, int) {
+	i = space(src, i)
+	if i == len(src) {
+		return dst, i
+	}
+	switch src[i] {
+	case '{':
+		return c.object(dst, src, i+1)
+	case '[':
+		dst = append(dst, '[')
+		for i = space(src, i+1); i < len(src) && src[i] != ']'; i = space(src, i) {
+			at := i
+			dst, i = c.value(dst, src, i)
+			if i = space(src, i); i < len(src) && src[i] == ',' {
+				dst = append(dst, ',')
+				i++
+			}
+			if i == at { // no JSON
+				return dst, i
+			}
+		}
+		if i < len(src) {
+			dst = append(dst, ']')
+			i++
+		}
+		return dst, i
+	case '"':
+		end := closing(src, i)
+		return append(dst, src[i:end]...), end
+	}
+	end := i
+	for end < len(src) && src[end] != ',' && src[end] != ']' && src[end] != '}' && src[end] != ' ' {
+		end++
+	}
+	token := src[i:end]
+	if len(token) > 0 && (token[0] == '-' || token[0] >= '0' && token[0] <= '9') {
+		return appendNumber(dst, token), end
+	}
+	return append(dst, token...), end
+}
+
+// closing returns where the string that begins at src[i] ends.
+func closing(src []byte, i int) int {
+	for end := i + 1; ; end++ {
+		n := bytes.IndexByte(src[end:], '"')
+		if n < 0 {
+			return len(src)
+		}
+		end += n
+		slashes := 0
+		for src[end-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return end + 1
+		}
+	}
+}
+
+// object appends the object whose brace has been read.
+func (c *canonical) object(dst, src []byte, i int) ([]byte, int) {
+	base, open := len(c.members), len(dst)+1
+	dst = append(dst, '{')
+	sorted := true
+	for i = space(src, i); i < len(src) && src[i] == '"'; i = space(src, i) {
+		m := member{start: len(dst)}
+		end := closing(src, i)
+		key := src[i:end]
+		m.escaped = bytes.IndexByte(key, '\\') >= 0
+		dst = append(dst, key...)
+		m.colon = len(dst)
+		dst = append(dst, ':')
+		if i = space(src, end); i < len(src) && src[i] == ':' {
+			i++
+		}
+		dst, i = c.value(dst, src, i)
+		m.end = len(dst)
+		if n := len(c.members); n > base && sorted {
+			sorted = order(dst, c.members[n-1], m) < 0
+		}
+		c.members = append(c.members, m)
+		if i = space(src, i); i < len(src) && src[i] == ',' {
+			dst = append(dst, ',')
+			i++
+		}
+	}
+	if i < len(src) && src[i] == '}' {
+		i++
+	}
+	if !sorted {
+		dst = c.sort(dst, open, c.members[base:])
+	}
+	c.members = c.members[:base]
+	return append(dst, '}'), i
+}
+
+// order compares the keys of two members of dst.
+func order(dst []byte, a, b member) int {
+	x, y := dst[a.start+1:a.colon-1], dst[b.start+1:b.colon-1]
+	if a.escaped || b.escaped {
+		return bytes.Compare(unescape(x), unescape(y))
+	}
+	return bytes.Compare(x, y)
+}
+
+func unescape(key []byte) []byte {
+	var s string
+	quoted := append(append([]byte{'"'}, key...), '"')
+	if json.Unmarshal(quoted, &s) != nil {
+		return key
+	}
+	return []byte(s)
+}
+
+// sort puts the members, which fill dst from open on, into order.
+func (c *canonical) sort(dst []byte, open int, list []member) []byte {
+	c.moved = append(c.moved[:0], dst[open:]...)
+	const few = 24
+	if len(list) <= few {
+		for i := 1; i < len(list); i++ {
+			m, j := list[i], i
+			for ; j > 0 && order(dst, list[j-1], m) > 0; j-- {
+				list[j] = list[j-1]
+			}
+			list[j] = m
+		}
+	} else {
+		slices.SortFunc(list, func(a, b member) int { return order(dst, a, b) })
+	}
+	at := open
+	for i, m := range list {
+		if i > 0 {
+			dst[at] = ','
+			at++
+		}
+		at += copy(dst[at:], c.moved[m.start-open:m.end-open])
+	}
+	return dst
+}
+
+// appendNumber appends a number in the form of record.AppendNumber. The common ones need no more than a look.
+func appendNumber(dst, s []byte) []byte {
+	const room = 21
+	digits := s
+	if s[0] == '-' {
+		digits = s[1:]
+	}
+	point := -1
+	for i, d := range digits {
+		if d == '.' && point < 0 {
+			point = i
+		} else if d < '0' || d > '9' {
+			return slowNumber(dst, s)
+		}
+	}
+	if len(digits) == 0 || point == 0 {
+		return slowNumber(dst, s)
+	}
+	whole, fraction := digits, digits[:0]
+	if point > 0 {
+		whole, fraction = digits[:point], bytes.TrimRight(digits[point+1:], "0")
+	}
+	switch {
+	case len(whole) > room, len(whole) > 1 && whole[0] == '0':
+		return slowNumber(dst, s)
+	case len(whole) == 1 && whole[0] == '0':
+		if len(fraction) == 0 {
+			return append(dst, '0')
+		}
+		if len(fraction) > room && len(bytes.TrimLeft(fraction, "0")) < len(fraction)-room {
+			return slowNumber(dst, s)
+		}
+	}
+	if len(fraction) > 15_000 {
+		return slowNumber(dst, s)
+	}
+	if s[0] == '-' {
+		dst = append(dst, '-')
+	}
+	dst = append(dst, whole...)
+	if len(fraction) > 0 {
+		dst = append(append(dst, '.'), fraction...)
+	}
+	return dst
+}
+
+// slowNumber leaves the work to record. What a canonical form cannot hold stays as it is: it is equal to none.
+func slowNumber(dst, s []byte) []byte {
+	out, err := record.AppendNumber(dst, unsafe.String(unsafe.SliceData(s), len(s)))
+	if err != nil {
+		return append(dst, s...)
+	}
+	return out
+}
