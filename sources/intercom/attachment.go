@@ -169,7 +169,9 @@ func (o *fileObject) meta() record.ObjectAttachments {
 	out := record.ObjectAttachments{Kind: o.kind, SourceID: o.id, Whole: o.whole}
 	for i, l := range o.links {
 		file, became := l.AttachmentFile, o.jobs[i].file
-		file.Path, file.Bytes, file.SHA256, file.Held = became.Path, became.Bytes, became.SHA256, became.Held
+		file.Path, file.Bytes, file.SHA256 = became.Path, became.Bytes, became.SHA256
+		// Of several places that name a file, it was downloaded for one.
+		file.Held = became.Path != "" && (became.Held || o.jobs[i].link != &o.links[i])
 		file.Error, file.Reason, file.Retry = became.Error, became.Reason, became.Retry
 		file.ContentType = cmp.Or(file.ContentType, became.ContentType)
 		out.Files = append(out.Files, file)

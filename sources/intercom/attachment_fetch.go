@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"sync"
@@ -75,8 +74,8 @@ func (a *Attachments) fetch(ctx context.Context, job *fileJob) (kept, error) {
 			}
 			return kept{}, failure
 		}
-		wait := min(max(failure.wait, time.Second<<min(attempt-1, 5)), longestWait)
-		if err := a.client.opts.Clock.Sleep(ctx, time.Duration(float64(wait)*(1+rand.Float64()/4))); err != nil {
+		wait := min(max(failure.wait, a.client.backoff(attempt, 0)), longestWait)
+		if err := a.client.opts.Clock.Sleep(ctx, wait); err != nil {
 			return kept{}, err
 		}
 	}
@@ -210,15 +209,15 @@ func (a *Attachments) take(ctx context.Context, l *fileLink, r *http.Response, o
 		if _, werr := p.Write(buf[:n]); werr != nil {
 			return kept{}, werr
 		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
+		if err != nil && err != io.EOF {
 			return kept{}, networkFailure(err)
 		}
 		pause := time.Now()
 		if err := a.pace.wait(ctx, n); err != nil {
 			return kept{}, err
+		}
+		if err == io.EOF {
+			break
 		}
 		slept += time.Since(pause)
 		if time.Since(began)-slept > a.options.Timeout {
