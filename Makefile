@@ -20,7 +20,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Every recipe is a POSIX shell script.
 SHELL = /bin/sh
 
-.PHONY: help build deps demo test test-race bench proof-long fuzz lint clean
+.PHONY: help build deps postgres browser demo test test-race bench proof-long fuzz lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,20 +30,29 @@ build: ## build bin/haloingest and bin/intercomsim
 	@mkdir -p bin
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/haloingest ./cmd/intercomsim
 
-deps: ## find PostgreSQL, or install one if this machine has none
+deps: postgres browser ## find PostgreSQL and, for tests, Chromium, or install them if this machine has none
+
+postgres:
 	@$(GO) run ./sinks/postgres/localpg/install
 
-demo: deps build ## the whole tour on this machine: simulated Intercom, backfill, replay, diff, status
+BROWSER = ./sinks/diff/report/browsertest/install
+
+browser:
+	@$(GO) run $(BROWSER)
+
+# In the environment of tests: what is missing fails a test, where `deps` has just seen to it; a bare `go test` skips what needs it.
+REQUIRE = HALOINGEST_TEST_REQUIRE_POSTGRES=1 HALOINGEST_TEST_REQUIRE_CHROMIUM=$$($(GO) run $(BROWSER) -check 2>/dev/null && echo 1)
+
+demo: postgres build ## the whole tour on this machine: simulated Intercom, backfill, replay, diff, status
 	bin/haloingest demo
 
-# A missing PostgreSQL fails the tests here, where `deps` has just seen to it; a bare `go test` skips what needs it.
 test: deps ## gofmt, go vet and every test
 	@unformatted=$$($(GOFMT) -l .); if [ -n "$$unformatted" ]; then echo "gofmt has something to say about:"; echo "$$unformatted"; exit 1; fi
 	@$(GO) vet $(PKGS)
-	@HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PKGS)"
+	@$(REQUIRE) $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p $(PARALLEL) -timeout 15m $(TESTFLAGS) $(PKGS)"
 
 test-race: deps ## every test under the race detector (needs a C compiler)
-	@HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -race -p $(PARALLEL) -timeout 30m $(TESTFLAGS) $(PKGS)"
+	@$(REQUIRE) $(MAKE) --no-print-directory run-tests RUN="$(GO) test -race -p $(PARALLEL) -timeout 30m $(TESTFLAGS) $(PKGS)"
 
 # Runs RUN, shows what it prints, and closes with how many packages passed. The status comes through a file, as sh has no pipefail.
 .PHONY: run-tests
@@ -53,11 +62,11 @@ run-tests:
 	awk '/^ok[ \t]/ { ok++ } /^FAIL[ \t]/ { bad++ } END { printf "packages: %d passed, %d failed\n", ok, bad }' "$$dir/out"; \
 	exit $$(cat "$$dir/status")
 
-bench: deps ## every benchmark
+bench: postgres ## every benchmark
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(PKGS)
 
 proof-long: deps ## the fault tests at full length: hours
-	@HALOINGEST_PROOF=long HALOINGEST_TEST_REQUIRE_POSTGRES=1 $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p 1 -count 1 -timeout 12h $(TESTFLAGS) $(PKGS)"
+	@HALOINGEST_PROOF=long $(REQUIRE) $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p 1 -count 1 -timeout 12h $(TESTFLAGS) $(PKGS)"
 
 fuzz: deps ## every fuzz test for FUZZTIME (30s) each
 	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
