@@ -88,7 +88,7 @@ func exitCode(err error) int {
 		return exitHeld
 	case errors.Is(err, postgres.ErrInvariant), errors.As(err, &broken):
 		return exitInvariant
-	case errors.Is(err, snapshot.ErrNoSnapshot), errors.As(err, &foreign), errors.As(err, &unknown), errors.As(err, &newer), errors.As(err, &mixed):
+	case errors.Is(err, snapshot.ErrNoSnapshot), errors.Is(err, snapshot.ErrSealed), errors.As(err, &foreign), errors.As(err, &unknown), errors.As(err, &newer), errors.As(err, &mixed):
 		return exitUsage
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
 		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
@@ -153,4 +153,10 @@ func (k *keptWriter) Write(p []byte) (int, error) {
 		k.err = err
 	}
 	return n, err
+}
+
+// unwritten reports whether something that was printed did not get out.
+func (a *app) unwritten() bool {
+	k, ok := a.stdout.(*keptWriter)
+	return ok && k.err != nil
 }

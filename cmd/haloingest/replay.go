@@ -6,11 +6,14 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
+	"haloingest/cmd/haloingest/internal/config"
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/replay"
+	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/sinks/parquet"
 	"haloingest/sinks/parquet/bucket"
 	"haloingest/sinks/postgres"
@@ -55,7 +58,11 @@ func (a *app) replaySnapshot(c *cli.Context) error {
 	if request.Remap {
 		layer = parquet.LayerPages
 	}
-	snap, done, err := openSnapshot(c, layer)
+	cfg, err := a.config(c)
+	if err != nil {
+		return err
+	}
+	snap, done, err := a.openSnapshot(c, cfg, layer)
 	if err != nil {
 		return err
 	}
@@ -164,14 +171,12 @@ func remapFields(c *cli.Context, request *replay.Request) error {
 }
 
 // openSnapshot opens the snapshot that --snapshot, --org and --run name. The layers are those that the command reads; none are both.
-func openSnapshot(c *cli.Context, layers ...string) (*snapshot.Snapshot, func(), error) {
-	o := snapshot.Options{Run: strings.TrimSpace(c.String("run")), Layers: layers}
-	if c.String("org") != "" {
-		var err error
-		if o.Org, err = org(c); err != nil {
-			return nil, nil, err
-		}
+func (a *app) openSnapshot(c *cli.Context, cfg config.Config, layers ...string) (*snapshot.Snapshot, func(), error) {
+	o, err := a.snapshotOptions(c, cfg)
+	if err != nil {
+		return nil, nil, err
 	}
+	o.Layers = layers
 	store, err := openStore(c)
 	if err != nil {
 		return nil, nil, err
@@ -183,6 +188,24 @@ func openSnapshot(c *cli.Context, layers ...string) (*snapshot.Snapshot, func(),
 		return nil, nil, err
 	}
 	return snap, done, nil
+}
+
+// snapshotOptions reads --org and --run. The master key is looked for when the first encrypted file is read.
+func (a *app) snapshotOptions(c *cli.Context, cfg config.Config) (snapshot.Options, error) {
+	keys := sync.OnceValues(func() (*secret.FileKeys, error) { return secret.OpenFileKeys(cfg.MasterKey) })
+	o := snapshot.Options{Run: strings.TrimSpace(c.String("run")), Unseal: func(path string, sealed []byte) ([]byte, error) {
+		k, err := keys()
+		if err != nil {
+			return nil, err
+		}
+		return k.Open(path, sealed)
+	}}
+	if c.String("org") == "" {
+		return o, nil
+	}
+	var err error
+	o.Org, err = org(c)
+	return o, err
 }
 
 func openStore(c *cli.Context) (parquet.Store, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,15 +17,35 @@ import (
 func (a *app) snapshots() *cli.Command {
 	org := &cli.StringFlag{Name: "org", Usage: "Halo's `ID` (a UUID) of the organisation", DefaultText: "the snapshot's only one"}
 	common := func(flags ...cli.Flag) []cli.Flag {
-		return concat([]cli.Flag{fromSnapshotFlag(), org}, flags, outputFlags())
+		return concat([]cli.Flag{fromSnapshotFlag(), org}, flags, keyFlags(), outputFlags())
 	}
 	return &cli.Command{
 		Name:  "snapshot",
 		Usage: "list, check or export the snapshots that backfill and sync keep with --snapshot",
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list the runs of a snapshot", Flags: common(), Action: a.listSnapshot},
+			{Name: "verify", Usage: "read every file of a snapshot and find whatever is not as it was written",
+				Flags: common(runFlag("check only this `RUN`")), Action: a.verifySnapshot},
+			{Name: "export", Usage: "write a table of a snapshot to standard output", Flags: common(
+				&cli.StringFlag{Name: "table", Usage: "`TABLE` to write, of layer rows: " + strings.Join(snapshot.Tables[parquet.LayerRows], ", ") +
+					"; of layer pages: " + strings.Join(snapshot.Tables[parquet.LayerPages], ", ")},
+				&cli.StringFlag{Name: "layer", Usage: "`LAYER`: rows, as they were handed to the database, or pages, as Intercom sent them", Value: parquet.LayerRows},
+				&cli.StringFlag{Name: "format", Usage: "`FORMAT`: arrow (an IPC stream), csv or jsonl", Value: snapshot.FormatJSONL},
+				runFlag("only this `RUN`"),
+			), Action: a.exportSnapshot},
 		},
 	}
+}
+
+// keyFlags say where the master key is, for snapshots that are encrypted.
+func keyFlags() []cli.Flag {
+	var list []cli.Flag
+	for _, f := range storeFlags() {
+		if name := f.Names()[0]; name == "data-dir" || name == "master-key-file" {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // snapshotRun is one run of a snapshot in the JSON of ls.
@@ -49,7 +70,11 @@ func (a *app) listSnapshot(c *cli.Context) error {
 	if err := noOperands(c); err != nil {
 		return err
 	}
-	snap, done, err := openSnapshot(c)
+	cfg, err := a.config(c)
+	if err != nil {
+		return err
+	}
+	snap, done, err := a.openSnapshot(c, cfg)
 	if err != nil {
 		return err
 	}

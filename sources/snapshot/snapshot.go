@@ -53,7 +53,7 @@ func (s *Snapshot) Location() string { return s.store.Location() }
 // Open reads and checks the manifests, and that the files they name are there in their sizes. What is wrong is an error that wraps
 // ErrNoSnapshot, or an *OrgError, *RunError, *VersionError or *CorruptError; other errors are the store's.
 func Open(ctx context.Context, store Store, o Options) (*Snapshot, error) {
-	runs, err := manifests(ctx, store, o.Org)
+	runs, err := manifests(ctx, store)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +110,14 @@ func choose(location string, runs []*Run, o Options) (record.UUID, []*Run, error
 const manifestFolder = "manifest/"
 
 // manifests reads all manifests in the order in which their runs began.
-func manifests(ctx context.Context, store Store, org record.UUID) ([]*Run, error) {
+func manifests(ctx context.Context, store Store) ([]*Run, error) {
 	entries, err := store.List(ctx, manifestFolder)
 	if err != nil {
 		return nil, err
 	}
 	var runs []*Run
 	for _, e := range entries {
-		if e.Temp || !strings.HasSuffix(e.Path, ".json") {
+		if !isManifest(e) {
 			continue
 		}
 		r, err := manifest(ctx, store, e)
@@ -127,12 +127,22 @@ func manifests(ctx context.Context, store Store, org record.UUID) ([]*Run, error
 		runs = append(runs, r)
 	}
 	if len(runs) == 0 {
-		return nil, fmt.Errorf("%w in %s: there is no manifest below %s", ErrNoSnapshot, store.Location(), manifestFolder)
+		return nil, noManifest(store)
 	}
+	sortRuns(runs)
+	return runs, nil
+}
+
+func isManifest(e file.Entry) bool { return !e.Temp && strings.HasSuffix(e.Path, ".json") }
+
+func noManifest(store Store) error {
+	return fmt.Errorf("%w in %s: there is no manifest below %s", ErrNoSnapshot, store.Location(), manifestFolder)
+}
+
+func sortRuns(runs []*Run) {
 	slices.SortFunc(runs, func(a, b *Run) int {
 		return cmp.Or(a.StartedAt.Compare(b.StartedAt), bytes.Compare(a.Manifest.Run[:], b.Manifest.Run[:]))
 	})
-	return runs, nil
 }
 
 // maxManifest is far above what a workspace of tens of millions of objects needs.
