@@ -77,7 +77,7 @@ func wrap(ctx context.Context, err error, format string, args ...any) error {
 		return nil
 	}
 	op := fmt.Sprintf(format, args...)
-	for _, own := range []error{ErrURL, ErrHeld, ErrFenced, ErrSchemaNewer, ErrSchema, ErrNotFound, ErrDatabase} {
+	for _, own := range []error{ErrURL, ErrNotUndoable, ErrHeld, ErrFenced, ErrSchemaNewer, ErrSchema, ErrNotFound, ErrDatabase} {
 		if errors.Is(err, own) {
 			return fmt.Errorf("%s: %w", op, err)
 		}

@@ -77,6 +77,7 @@ type RunInfo struct {
 	Error      string          `json:"error,omitempty"`
 	StartedAt  time.Time       `json:"started_at"`
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
+	UndoneAt   time.Time       `json:"undone_at,omitzero"` // what it wrote was taken back; zero: it was not
 	Streams    []StreamInfo    `json:"streams"`
 }
 
@@ -117,19 +118,22 @@ func (db *DB) runs(ctx context.Context, org record.UUID, prefix string, limit in
 }
 
 func readRuns(ctx context.Context, tx pgx.Tx, org record.UUID, prefix string, limit int, lease *LeaseInfo) ([]RunInfo, error) {
-	rows, err := tx.Query(ctx, `SELECT id, kind, spec, state, attempts, requests, coalesce(error, ''), started_at, finished_at FROM ingest.runs
+	rows, err := tx.Query(ctx, `SELECT id, kind, spec, state, attempts, requests, coalesce(error, ''), started_at, finished_at, undone_at FROM ingest.runs
 		WHERE org_id = $1 AND starts_with(id::text, $2) ORDER BY started_at DESC, id LIMIT nullif($3, 0)`, org, prefix, limit)
 	if err != nil {
 		return nil, err
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (x RunInfo, err error) {
 		var spec []byte
-		var finished *time.Time
-		if err := row.Scan((*[16]byte)(&x.ID), &x.Kind, &spec, (*string)(&x.State), &x.Attempts, &x.Requests, &x.Error, &x.StartedAt, &finished); err != nil {
+		var finished, undone *time.Time
+		if err := row.Scan((*[16]byte)(&x.ID), &x.Kind, &spec, (*string)(&x.State), &x.Attempts, &x.Requests, &x.Error, &x.StartedAt, &finished, &undone); err != nil {
 			return x, err
 		}
 		if finished != nil {
 			x.FinishedAt = *finished
+		}
+		if undone != nil {
+			x.UndoneAt = *undone
 		}
 		if x.State == RunRunning && (lease == nil || !lease.Alive) {
 			x.State, x.Error = RunInterrupted, processGone
