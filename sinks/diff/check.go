@@ -230,6 +230,8 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 
 func (c *checker) whyChanged(l, r *half, lo, ro *Object) string {
 	switch t := lo.Change.Transcript; {
+	case ro.Note != "":
+		return ro.Note
 	case t != nil && !t.Complete && c.entity == "transcripts":
 		return "loaded but different; Intercom gives not all messages of it (incomplete)"
 	case newer(l, r):

@@ -143,7 +143,7 @@ func (o *Object) rows(entity string) []Row {
 func text(s string) Value { return Value{true, s} }
 
 // orNull is how the loader writes a text: NULL where it is empty.
-func orNull(s string) Value { return Value{s != "", s} }
+func orNull(s string) Value { return Value{s != "", s} } // of NULL the text is empty, too
 
 func number(n int) Value { return Value{true, strconv.Itoa(n)} }
 
@@ -186,8 +186,10 @@ func endUserValues(r *record.EndUserRow) []Value {
 }
 
 func companyValues(r *record.CompanyRow) []Value {
-	employees := number(r.EmployeeCount)
-	employees.Valid = r.EmployeeCount != 0
+	var employees Value
+	if r.EmployeeCount != 0 {
+		employees = number(r.EmployeeCount)
+	}
 	return append([]Value{orNull(r.ExternalID), text(sourceName), orNull(r.Name), orNull(r.Domain), orNull(r.Industry), orNull(r.Plan), employees,
 		instant(r.SignedUpAt), document(r.CustomFields, "{}"), document(r.Context, "{}"), instant(r.LastRequestAt)}, headValues(&r.Head)...)
 }
@@ -205,7 +207,10 @@ func ticketValues(r *record.TicketRow) []Value {
 }
 
 func knowledgeValues(r *record.KnowledgeRow) []Value {
-	parent := Value{!r.ParentID.IsZero(), r.ParentID.String()}
+	var parent Value
+	if !r.ParentID.IsZero() {
+		parent = text(r.ParentID.String())
+	}
 	return []Value{text(r.Key), text(r.Kind), parent, number(r.ChunkIndex), orNull(r.Title), text(r.Content), Texts(r.SourceMessageIDs),
 		document(r.Metadata, "{}"), text(r.SourceID), instant(r.SourceUpdatedAt), text(r.Hash.String())}
 }

@@ -236,9 +236,12 @@ func (f *fetch) people(ctx context.Context) error {
 			}
 		}
 		o := f.put(id, v, fp)
-		isNative := len(v[fieldNative]) == 1 && v[fieldNative][0] != 0
+		isNative := truth(v[fieldNative])
 		o.Shared = isNative || integer(v[n]) > 1
 		o.Sealed = sealed && fp.State == record.FingerprintLive
+		if v[fieldHash] == nil {
+			o.Note = "it is to be loaded again: its row shows another object, which is gone or has left it"
+		}
 		f.identity(o, v, bound, row)
 		if string(v[fieldShown]) == id {
 			shown[uuid(v[fieldID])] = o
@@ -303,7 +306,7 @@ func (f *fetch) unbound(ctx context.Context) error {
 	// The columns of the identity map are not there.
 	fields := slices.Clone(f.l.fields)
 	for i, expr := range fields {
-		if strings.HasPrefix(expr, "m.") || i == fieldOthers {
+		if strings.HasPrefix(expr, "m.") || i == fieldOthers || i == fieldHeir {
 			fields[i] = "NULL"
 		}
 	}

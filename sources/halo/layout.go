@@ -38,7 +38,8 @@ const (
 	fieldShownHash
 	fieldRowDeleted
 	fieldNative
-	fieldOthers // another object on the row is there, asked only where this one is gone and the row is not
+	fieldOthers // another object on the row is there; asked only where this one is gone and the row is not
+	fieldHeir   // another object on the row is to be loaded again, to be shown; asked only where the row shows an older state of this one
 	peopleFields
 )
 
@@ -60,7 +61,7 @@ func newLayout(entity string) *layout {
 	switch {
 	case l.person:
 		l.fields = []string{"e.id", "m.source_id", "m.source_updated_at", "m.fetched_at", "m.deleted_at", "m.content_hash",
-			"e.source_id", "e.source_updated_at", "e.content_hash", "e.deleted_at", "m.native", othersSQL}
+			"e.source_id", "e.source_updated_at", "e.content_hash", "e.deleted_at", "m.native", othersSQL, heirSQL}
 		named["source_company_ids"], named["last_request_at"] = "m.companies", "m.last_request_at"
 		l.from = ` FROM ingest.id_map m JOIN public.` + entity + ` e ON e.org_id = m.org_id AND e.id = m.row_id`
 		l.where = ` WHERE m.org_id = {org} AND m.kind = '` + string(l.kind) + `'`
@@ -103,6 +104,9 @@ func newLayout(entity string) *layout {
 
 const othersSQL = `m.deleted_at IS NOT NULL AND e.deleted_at IS NULL AND EXISTS (SELECT FROM ingest.id_map o
 	WHERE o.org_id = m.org_id AND o.row_id = m.row_id AND o.kind = m.kind AND o.source_id <> m.source_id AND o.deleted_at IS NULL)`
+
+const heirSQL = `m.source_id = e.source_id AND m.content_hash <> e.content_hash AND EXISTS (SELECT FROM ingest.id_map o
+	WHERE o.org_id = m.org_id AND o.row_id = m.row_id AND o.kind = m.kind AND o.source_id <> m.source_id AND o.content_hash IS NULL)`
 
 // fixed is how many fields say what the row is, rather than what is in it.
 func (l *layout) fixed() int {

@@ -1,11 +1,17 @@
 package halo
 
-// unboundSQL reads rows of people that no object is bound to, but for those that the last object has left.
+// unboundSQL reads rows of people that no object is bound to, but for those that this program has marked when the last object left
+// them. The last field says that it is Halo's own row that an object has left: it still shows that object, which is bound elsewhere, in
+// an older state.
 func unboundSQL(l *layout, org string) string {
-	return `SELECT e.id, e.source_id, e.source_updated_at, e.updated_at, e.deleted_at, e.content_hash FROM public.` + l.entity + ` e
+	return `SELECT e.id, e.source_id, e.source_updated_at, e.updated_at, e.deleted_at, e.content_hash, ` + leftSQL + `
+		FROM public.` + l.entity + ` e LEFT JOIN ingest.id_map n ON n.org_id = e.org_id AND n.kind = '` + string(l.kind) + `' AND n.source_id = e.source_id
 		WHERE e.org_id = ` + org + ` AND NOT EXISTS (SELECT FROM ingest.id_map m WHERE m.org_id = e.org_id AND m.row_id = e.id AND m.kind = '` + string(l.kind) + `')
 			AND (e.source_id IS NULL OR e.deleted_at IS NULL)`
 }
+
+// leftSQL is true of a row that its object has left for another one: because it has changed, or was merged away.
+const leftSQL = `coalesce(n.reason = 'merged' OR n.source_updated_at > e.source_updated_at AND n.content_hash IS DISTINCT FROM e.content_hash, false)`
 
 // goneSQL reads the tombstones.
 func goneSQL(l *layout, org string) string {
@@ -68,7 +74,8 @@ func countSQL(l *layout) string {
 		return `SELECT (SELECT count(*) FROM ingest.id_map m JOIN public.` + l.entity + ` e ON e.org_id = m.org_id AND e.id = m.row_id
 				WHERE m.org_id = ` + org + ` AND m.kind = '` + string(l.kind) + `' AND (m.native OR e.deleted_at IS NULL)
 					AND NOT (m.deleted_at IS NOT NULL AND (e.deleted_at IS NOT NULL OR m.native OR ` + othersSQL + `)))
-			+ (SELECT count(*) FROM public.` + l.entity + ` e WHERE e.org_id = ` + org + ` AND e.source_id IS NOT NULL AND e.deleted_at IS NULL
+			+ (SELECT count(*) FROM public.` + l.entity + ` e LEFT JOIN ingest.id_map n ON n.org_id = e.org_id AND n.kind = '` + string(l.kind) + `' AND n.source_id = e.source_id
+				WHERE e.org_id = ` + org + ` AND e.source_id IS NOT NULL AND e.deleted_at IS NULL AND NOT ` + leftSQL + `
 				AND NOT EXISTS (SELECT FROM ingest.id_map m WHERE m.org_id = e.org_id AND m.row_id = e.id AND m.kind = '` + string(l.kind) + `'))`
 	}
 	return `SELECT count(*) FROM public.` + l.entity + ` WHERE org_id = ` + org + ` AND source_id IS NOT NULL AND deleted_at IS NULL`

@@ -23,6 +23,7 @@ type Side struct {
 	conn    *pgxpool.Conn
 	tx      pgx.Tx
 	own     map[string]int64 // rows that are Halo's own, by entity
+	left    map[string]int64 // rows that are Halo's own again
 	bytes   atomic.Int64
 	hasher  rowHasher // of Fetch
 }
@@ -36,7 +37,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, org record.UUID) (*Side, erro
 	if err != nil {
 		return nil, fmt.Errorf("open Halo's tables: %w", err)
 	}
-	s := &Side{pool: pool, org: org, layouts: layouts(), conn: conn, own: make(map[string]int64), hasher: rowHasher{org: org}}
+	s := &Side{pool: pool, org: org, layouts: layouts(), conn: conn, own: make(map[string]int64), left: make(map[string]int64), hasher: rowHasher{org: org}}
 	if s.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err == nil {
 		// The other side may take hours to read. The first query takes the snapshot.
 		_, err = s.tx.Exec(ctx, `SELECT set_config(name, value, true) FROM (VALUES ('idle_in_transaction_session_timeout', '0'),
@@ -73,6 +74,9 @@ func (s *Side) Notes() []string {
 		if n := s.own[entity]; n > 0 {
 			notes = append(notes, fmt.Sprintf("%d rows of %s are Halo's own: no object of Intercom stands behind them, and they were not compared.", n, entity))
 		}
+		if n := s.left[entity]; n > 0 {
+			notes = append(notes, fmt.Sprintf("%d rows of %s are Halo's own again: the object that they show has moved to another row since.", n, entity))
+		}
 	}
 	return notes
 }
@@ -92,7 +96,7 @@ func (s *Side) Fingerprints(ctx context.Context, entity string, level diff.Level
 			yield(nil, fmt.Errorf("there is no entity %q", entity))
 			return
 		}
-		s.own[entity] = 0
+		s.own[entity], s.left[entity] = 0, 0
 		err := r.all(ctx)
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, fmt.Errorf("read %s: %w", entity, err))
@@ -213,9 +217,8 @@ func (r *reader) person(fields [][]byte) error {
 
 // personState says how a contact or company is there. Its row is marked as deleted when all on it are gone, and never if it is Halo's own.
 func personState(fields [][]byte) record.FingerprintState {
-	truth := func(raw []byte) bool { return len(raw) == 1 && raw[0] != 0 }
 	gone, rowGone, native := fields[fieldDeleted] != nil, fields[fieldRowDeleted] != nil, truth(fields[fieldNative])
-	shows := string(fields[fieldShown]) == string(fields[fieldKey])
+	shows := string(fields[fieldShown]) == string(fields[fieldKey]) && !truth(fields[fieldHeir])
 	switch {
 	case gone && (rowGone || native || truth(fields[fieldOthers])):
 		return record.FingerprintDeleted
@@ -229,8 +232,12 @@ func personState(fields [][]byte) record.FingerprintState {
 
 // unbound takes a row of end_users or companies that no object is bound to.
 func (r *reader) unbound(fields [][]byte) error {
-	if fields[fieldKey] == nil {
+	switch {
+	case fields[fieldKey] == nil:
 		r.side.own[r.l.entity]++
+		return nil
+	case truth(fields[fixedFields]):
+		r.side.left[r.l.entity]++
 		return nil
 	}
 	return r.add(record.Fingerprint{SourceID: diff.StrayPrefix + uuid(fields[fieldID]).String(), UpdatedAt: micros(fields[fieldUpdated]),

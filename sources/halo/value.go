@@ -38,6 +38,8 @@ func integer(raw []byte) int64 {
 	return 0
 }
 
+func truth(raw []byte) bool { return len(raw) == 1 && raw[0] != 0 }
+
 // uuid reads a binary uuid; zero for NULL.
 func uuid(raw []byte) (u record.UUID) {
 	copy(u[:], raw)
@@ -102,7 +104,7 @@ func (c *canonical) cell(kind diff.ColumnKind, raw []byte) diff.Value {
 	case diff.IntColumn:
 		v.Text = strconv.FormatInt(integer(raw), 10)
 	case diff.BoolColumn:
-		v.Text = strconv.FormatBool(len(raw) == 1 && raw[0] != 0)
+		v.Text = strconv.FormatBool(truth(raw))
 	case diff.JSONColumn:
 		v.Text = string(c.append(nil, document(raw)))
 	case diff.ListColumn:
@@ -148,7 +150,7 @@ func (h *rowHasher) encode(kind diff.ColumnKind, raw []byte) {
 	case diff.IntColumn:
 		e.Int(integer(raw))
 	case diff.BoolColumn:
-		e.Bool(len(raw) == 1 && raw[0] != 0)
+		e.Bool(truth(raw))
 	case diff.JSONColumn:
 		h.document = h.canonical.append(h.document[:0], document(raw))
 		e.JSON(h.document)
