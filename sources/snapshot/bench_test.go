@@ -19,14 +19,14 @@ import (
 func BenchmarkChanges(b *testing.B) {
 	for _, rows := range []int{500, 2000} {
 		b.Run(fmt.Sprint("rows=", rows), func(b *testing.B) {
-			dir := b.TempDir()
+			store := memory{}
 			const segments = 4
 			var batches []pipeline.Batch[record.Change]
 			for i := range segments {
 				batches = append(batches, pipeline.Batch[record.Change]{Items: conversations(i*rows, rows)})
 			}
-			keep(b, dir, newManifest(), "conversations", batches...)
-			s := openDir(b, dir, snapshot.Options{Layers: []string{file.LayerRows}})
+			keep(b, store, newManifest(), "conversations", batches...)
+			s := open(b, store, snapshot.Options{Layers: []string{file.LayerRows}})
 			list := s.Runs[0].Streams(file.LayerRows)[0].Segments
 			r := s.NewReader()
 			var before, after runtime.MemStats

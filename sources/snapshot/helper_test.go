@@ -2,8 +2,9 @@ package snapshot_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
-	"testing"
 	"time"
 
 	"haloingest/pipeline"
@@ -17,14 +18,16 @@ var (
 	run1 = record.UUID{0xa1}
 )
 
+// failer is a test of either kind.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // keep writes batches of a stream as a run's only snapshot.
-func keep(tb testing.TB, dir string, m file.Manifest, stream string, batches ...pipeline.Batch[record.Change]) file.Manifest {
+func keep(tb failer, store file.Store, m file.Manifest, stream string, batches ...pipeline.Batch[record.Change]) file.Manifest {
 	tb.Helper()
 	ctx := context.Background()
-	store, err := file.NewDir(dir)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	to := file.Target{Store: store, Org: m.Org, Run: m.Run, Attempt: 1}
 	rows, pages := file.NewRows(to, stream, 0), file.NewPages(to, stream, 0)
 	for i, b := range batches {
@@ -51,7 +54,7 @@ func keep(tb testing.TB, dir string, m file.Manifest, stream string, batches ...
 	return m
 }
 
-func putManifest(tb testing.TB, store file.Store, m file.Manifest) {
+func putManifest(tb failer, store file.Store, m file.Manifest) {
 	tb.Helper()
 	raw, err := m.Encode()
 	if err != nil {
@@ -76,15 +79,19 @@ func newManifest() file.Manifest {
 	}
 }
 
-func openDir(tb testing.TB, dir string, o snapshot.Options) *snapshot.Snapshot {
+func open(tb failer, store file.Store, o snapshot.Options) *snapshot.Snapshot {
 	tb.Helper()
-	store, err := file.OpenDir(dir)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	s, err := snapshot.Open(context.Background(), store, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return s
 }
+
+func sum(data []byte) string {
+	s := sha256.Sum256(data)
+	return hex.EncodeToString(s[:])
+}
+
+// tooLarge keeps sizes that a fuzzer makes up from taking all memory: libraries make room for what a page says it has.
+func tooLarge(data []byte) bool { return len(data) > 1<<20 }
