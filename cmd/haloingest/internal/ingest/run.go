@@ -352,9 +352,7 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 		objects = pipeline.Via(objects, s.details, 2)
 	}
 	if r.keeper != nil {
-		// A transaction is a segment of the snapshot, so batches get their size here and keep it.
-		objects = pipeline.Rebatch(objects, segmentLimits, objectSize)
-		objects = pipeline.Tap(objects, parquet.NewPages(r.keeper.target(), s.name, at.Seq))
+		objects = pipeline.Tap(objects, parquet.Hold{})
 	}
 	changes, err := Stages(objects, Mapping{
 		Org: conn.Org, UserIDField: conn.UserIDField, CompanyIDField: conn.CompanyIDField, Reference: reference,
@@ -366,7 +364,8 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	changes = r.files.tap(changes)
 	last := countRejects{sink, s.kind}
 	if r.keeper != nil {
-		changes = pipeline.Tap(changes, parquet.NewRows(r.keeper.target(), s.name, at.Seq))
+		changes = pipeline.Rebatch(pipeline.Via(changes, lighten, 1), segmentLimits, segmentSize)
+		changes = pipeline.Tap(changes, parquet.NewSegments(r.keeper.target(), s.name, at.Seq))
 		pipeline.Into(changes, keepManifest{last, r.keeper})
 		return p, sink, nil
 	}

@@ -37,11 +37,28 @@ func (s Snapshot) params(p map[string]string) {
 	}
 }
 
-// segmentLimits of a batch that becomes a segment: large enough that a workspace of a million conversations has thousands of files and not
-// hundreds of thousands, small enough that all batches on their way fit into memory and a slow stream is committed every few seconds.
-var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 8 << 20, Age: 5 * time.Second}
+// segmentLimits of a batch that becomes a segment, in bytes of objects as received: large enough that a workspace of a million conversations
+// has thousands of files and not hundreds of thousands, small enough that the few of them that there are at once fit into memory and a slow
+// stream is committed every few seconds.
+var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 4 << 20, Age: 5 * time.Second}
 
-func objectSize(o record.Object) int { return 256 + len(o.Body) }
+func segmentSize(c record.Change) int {
+	if c.Object == nil {
+		return 256
+	}
+	return 256 + len(c.Object.Body)
+}
+
+// lighten lets go of what only the stages need: the messages as they were taken apart, where MessagesJSON is what is kept. Several segments are
+// in memory at once, and this is a third of them.
+var lighten = pipeline.StageFunc("lighten", func(_ context.Context, in []record.Change) (pipeline.Result[record.Change], error) {
+	for i := range in {
+		if t := in[i].Transcript; t != nil {
+			t.Messages = nil
+		}
+	}
+	return pipeline.Result[record.Change]{Items: in}, nil
+})
 
 // keeper keeps the manifest of a run's snapshot. Its methods are called one at a time.
 type keeper struct {
@@ -130,6 +147,7 @@ type keepManifest struct {
 // Commit is the sink's. A manifest that cannot be written is no reason to stop: the batch is committed, and if the location is lost the next
 // segment says so.
 func (s keepManifest) Commit(ctx context.Context, b pipeline.Batch[record.Change]) error {
+	b.Files = parquet.Written(b.Files)
 	if err := s.Sink.Commit(ctx, b); err != nil || time.Now().Before(s.keeper.due) {
 		return err
 	}
