@@ -20,15 +20,15 @@ import (
 	"haloingest/sources/snapshot"
 )
 
-// small is a snapshot of one run with every table in both layers.
-func small(t failer) memory {
+// small is a snapshot of one run with every table in both layers, in so many segments.
+func small(t failer, segments int) memory {
 	var e record.Encoder
 	gen := change(&e)
 	var batches []pipeline.Batch[record.Change]
-	for seed := range 3 {
+	for seed := range segments {
 		b := pipeline.Batch[record.Change]{}
 		ids := map[string]bool{}
-		for i := range 40 {
+		for i := range 30 {
 			c := gen.Example(seed*100 + i)
 			if key := string(c.Kind) + c.SourceID; !ids[key] {
 				ids[key] = true
@@ -52,7 +52,7 @@ func verify(t failer, store file.Store, o snapshot.Options) (snapshot.Verificati
 }
 
 func TestASnapshotAsItWasWrittenIsWhole(t *testing.T) {
-	store := small(t)
+	store := small(t, 2)
 	store["pages/left-by-a-crash"] = []byte("x")
 	got, err := verify(t, store, snapshot.Options{})
 	if err != nil {
@@ -76,7 +76,7 @@ func TestEveryFlipAndTruncationIsFound(t *testing.T) {
 	if os.Getenv("HALOINGEST_PROOF") == "long" {
 		n = 10_000
 	}
-	whole := small(t)
+	whole := small(t, 1)
 	paths := slices.Sorted(maps.Keys(whole))
 	random := rand.New(rand.NewPCG(9, 9))
 	for i := range n {
@@ -211,7 +211,7 @@ func TestWhatIsNoSnapshotOfOursIsNamed(t *testing.T) {
 	ctx := t.Context()
 	other := record.UUID{9}
 	change := func(f func(*file.Manifest)) memory {
-		store := small(t)
+		store := small(t, 2)
 		m := newManifest()
 		for path, raw := range store {
 			if strings.HasPrefix(path, "manifest/") {
@@ -233,8 +233,8 @@ func TestWhatIsNoSnapshotOfOursIsNamed(t *testing.T) {
 		says  string
 	}{
 		{"an empty folder", memory{}, snapshot.Options{}, nil, "no snapshot in memory"},
-		{"another organisation", small(t), snapshot.Options{Org: other}, new(*snapshot.OrgError), "holds nothing of organisation " + other.String()},
-		{"another run", small(t), snapshot.Options{Run: "ffff"}, new(*snapshot.RunError), `has no run "ffff"`},
+		{"another organisation", small(t, 2), snapshot.Options{Org: other}, new(*snapshot.OrgError), "holds nothing of organisation " + other.String()},
+		{"another run", small(t, 2), snapshot.Options{Run: "ffff"}, new(*snapshot.RunError), `has no run "ffff"`},
 		{"a newer manifest", change(func(m *file.Manifest) { m.Version = 99 }), snapshot.Options{}, new(*snapshot.VersionError), "manifest version 99"},
 		{"a newer schema", change(func(m *file.Manifest) { m.Schema = 99 }), snapshot.Options{}, new(*snapshot.VersionError), "schema version 99"},
 		{"a newer digest", change(func(m *file.Manifest) { m.Digest = 99 }), snapshot.Options{}, new(*snapshot.VersionError), "digest version 99"},
@@ -257,7 +257,7 @@ func TestWhatIsNoSnapshotOfOursIsNamed(t *testing.T) {
 		})
 	}
 	// A snapshot of two organisations has to be asked for one.
-	both := small(t)
+	both := small(t, 2)
 	m := newManifest()
 	m.Org = other
 	putManifest(t, both, m)
@@ -270,7 +270,7 @@ func TestWhatIsNoSnapshotOfOursIsNamed(t *testing.T) {
 }
 
 func FuzzManifest(f *testing.F) {
-	store := small(f)
+	store := small(f, 1)
 	for path, raw := range store {
 		if strings.HasPrefix(path, "manifest/") {
 			f.Add(raw)
@@ -288,7 +288,7 @@ func FuzzManifest(f *testing.F) {
 
 // Damaged files whose SHA-256 is right: neither library may panic, and what is read has as many rows as the manifest says.
 func FuzzFile(f *testing.F) {
-	store := small(f)
+	store := small(f, 1)
 	m := newManifest()
 	for _, path := range slices.Sorted(maps.Keys(store)) {
 		if strings.HasPrefix(path, "manifest/") {
