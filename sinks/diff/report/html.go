@@ -25,7 +25,7 @@ type view struct {
 	LeftName         string
 	RightName        string
 	Facts            []fact
-	Legend           []Term
+	Legend           []term
 	Entities         []entityView
 	Sizes            []sizeView
 	Checks           []checkView
@@ -52,7 +52,7 @@ type sideView struct {
 type columnView struct {
 	diff.Column
 	ByRule int64
-	Rules  []Term
+	Rules  []term
 }
 
 type sizeView struct {
@@ -108,7 +108,7 @@ func viewOf(r diff.Report) view {
 	}
 	for _, d := range definitions {
 		if seen[d.Class] {
-			v.Legend = append(v.Legend, Term{Class: d.Class, Label: d.Name})
+			v.Legend = append(v.Legend, term{Class: d.Class, Label: d.Name})
 		}
 	}
 	v.Terms = definitions

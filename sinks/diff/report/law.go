@@ -8,47 +8,47 @@ import (
 	"haloingest/sinks/diff/report/page"
 )
 
-// Term is one term of a conservation law.
-type Term struct {
+// term is one term of a conservation law.
+type term struct {
 	Class string // of the style: matched, or a diff.Class
 	Label string
 	N     int64
 }
 
-// Left is what the left side's objects came to, the terms that are zero left out but for what matched.
-func Left(c diff.Counts) []Term {
-	terms := []Term{{"matched", "matched", c.Matched}, {"changed", "changed", c.Changed}, {"missing", "missing", c.Missing}}
+// leftTerms is what the left side's objects came to, the terms that are zero left out but for what matched.
+func leftTerms(c diff.Counts) []term {
+	terms := []term{{"matched", "matched", c.Matched}, {"changed", "changed", c.Changed}, {"missing", "missing", c.Missing}}
 	terms = append(terms, named("rejected", c.Rejected)...)
 	terms = append(terms, named("excluded", c.Excluded)...)
-	return nonZero(append(terms, Term{"in_flight", "in flight", c.InFlight}, Term{"unresolved", "unresolved", c.Unresolved}))
+	return nonZero(append(terms, term{"in_flight", "in flight", c.InFlight}, term{"unresolved", "unresolved", c.Unresolved}))
 }
 
-// Right is what the right side's objects came to.
-func Right(c diff.Counts) []Term {
-	return nonZero([]Term{
+// rightTerms is what the right side's objects came to.
+func rightTerms(c diff.Counts) []term {
+	return nonZero([]term{
 		{"matched", "matched", c.Matched}, {"changed", "changed", c.Changed}, {"extra", "extra", c.Extra},
 		{"in_flight", "in flight", c.InFlightTarget}, {"unresolved", "unresolved", c.UnresolvedTarget},
 	})
 }
 
-func named(class string, counts map[string]int64) []Term {
-	var terms []Term
+func named(class string, counts map[string]int64) []term {
+	var terms []term
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		terms = append(terms, Term{class, class + ": " + page.Visible(name), counts[name]})
+		terms = append(terms, term{class, class + ": " + page.Visible(name), counts[name]})
 	}
 	return terms
 }
 
 // nonZero keeps the first term, matched, in any case.
-func nonZero(terms []Term) []Term {
-	return append(terms[:1], slices.DeleteFunc(terms[1:], func(t Term) bool { return t.N == 0 })...)
+func nonZero(terms []term) []term {
+	return append(terms[:1], slices.DeleteFunc(terms[1:], func(t term) bool { return t.N == 0 })...)
 }
 
 // side is one side of an entity's law.
 type side struct {
 	Name  string
 	Total int64
-	Terms []Term
+	Terms []term
 	Sum   int64
 	// Partial says that not all that was read was compared, so nothing has to add up yet.
 	Partial bool
@@ -69,9 +69,9 @@ func (s side) Sign() string {
 }
 
 func sidesOf(r diff.Report, e diff.Entity) [2]side {
-	left := side{Name: r.Left, Total: e.Counts.Source, Terms: Left(e.Counts), Partial: e.Partial}
-	right := side{Name: r.Right, Total: e.Counts.Target, Terms: Right(e.Counts), Partial: e.Partial}
-	left.Sum, right.Sum = Sum(left.Terms), Sum(right.Terms)
+	left := side{Name: r.Left, Total: e.Counts.Source, Terms: leftTerms(e.Counts), Partial: e.Partial}
+	right := side{Name: r.Right, Total: e.Counts.Target, Terms: rightTerms(e.Counts), Partial: e.Partial}
+	left.Sum, right.Sum = add(left.Terms), add(right.Terms)
 	return [2]side{left, right}
 }
 
@@ -86,8 +86,8 @@ func tone(v diff.Verdict) string {
 	return "bad"
 }
 
-// Sum adds the terms.
-func Sum(terms []Term) int64 {
+// add adds the terms.
+func add(terms []term) int64 {
 	var n int64
 	for _, t := range terms {
 		n += t.N

@@ -23,16 +23,18 @@
 package report
 
 import (
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"haloingest/sinks/diff"
 	"haloingest/sinks/diff/report/folder"
+	"haloingest/sinks/diff/report/page"
 )
 
 // Names of the files in the folder of a report.
@@ -101,13 +103,13 @@ func (w *Writer) add(f diff.Finding) error {
 	}
 	row := []string{f.Entity, f.SourceID, f.RowID, string(f.Class), f.Cause, strconv.Itoa(f.Rounds), stamp(f.LeftAt), stamp(f.RightAt), strconv.FormatBool(f.Converged), "", "", "", ""}
 	for i := range row {
-		row[i] = tame(row[i])
+		row[i] = page.Cell(row[i])
 	}
 	if len(f.Cells) == 0 {
 		return w.csv.Write(row)
 	}
 	for _, c := range f.Cells {
-		row[9], row[10], row[11], row[12] = tame(c.Column), tame(c.Path), tame(c.Left), tame(c.Right)
+		row[9], row[10], row[11], row[12] = page.Cell(c.Column), page.Cell(c.Path), page.Cell(c.Left), page.Cell(c.Right)
 		if err := w.csv.Write(row); err != nil {
 			return err
 		}
@@ -172,6 +174,15 @@ func JSON(w io.Writer, r diff.Report) error {
 	return enc.Encode(normal(r))
 }
 
+// Sum is the SHA-256 of the report's report.json, hexadecimal.
+func Sum(r diff.Report) (string, error) {
+	h := sha256.New()
+	if err := JSON(h, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 // normal makes times what they are when read back.
 func normal(r diff.Report) diff.Report {
 	for _, t := range []*time.Time{&r.Watermark, &r.StartedAt, &r.FinishedAt} {
@@ -185,20 +196,4 @@ func stamp(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-// tame makes a text harmless for a spreadsheet: what would begin a formula there (in the wide forms of East Asian writing, too,
-// and behind blanks) gets an apostrophe in front; NULs, which end a text in some, are left out.
-func tame(s string) string {
-	s = strings.ReplaceAll(s, "\x00", "")
-	rest := strings.TrimLeft(s, " \u00a0\u3000\ufeff")
-	if strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "\r") || strings.HasPrefix(s, "\n") {
-		return "'" + s
-	}
-	for _, begin := range []string{"=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r"} {
-		if strings.HasPrefix(rest, begin) {
-			return "'" + s
-		}
-	}
-	return s
 }

@@ -137,3 +137,19 @@ func visible(s string, most int) string {
 	}
 	return b.String()
 }
+
+// Cell makes a text harmless for a spreadsheet that opens it as a cell of a CSV file: what would begin a formula there (in the wide forms of East Asian writing, too,
+// and behind blanks) gets an apostrophe in front; NULs, which end a text in some, are left out.
+func Cell(s string) string {
+	s = strings.ReplaceAll(s, "\x00", "")
+	rest := strings.TrimLeft(s, " \u00a0\u3000\ufeff")
+	if strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "\r") || strings.HasPrefix(s, "\n") {
+		return "'" + s
+	}
+	for _, begin := range []string{"=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r"} {
+		if strings.HasPrefix(rest, begin) {
+			return "'" + s
+		}
+	}
+	return s
+}

@@ -1,0 +1,169 @@
+package cutover
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/postgres"
+)
+
+// Evidence is all that the checklist is made of, as it was at At.
+type Evidence struct {
+	Org        record.UUID
+	At         time.Time // by the database's clock
+	Connection connection.Connection
+
+	Status      postgres.Status
+	Backfill    *postgres.RunInfo // the newest complete one of everything; nil: none
+	Unfinished  *postgres.RunInfo // a newer backfill that is not complete
+	Replay      *postgres.RunInfo // the newest complete one of everything
+	Wrote       *Write            // what changed Halo's rows last; nil: nothing ever did
+	Inbox       Inbox
+	Rejects     []postgres.RejectCount
+	Incomplete  []Incomplete // at most mostIncomplete
+	Cut         int64        // incomplete ones that are cut by Intercom
+	Unexplained int64        // the others
+	Links       LinkCounts
+	Attachments Inventory // Wanted: something is known of files, so a run was asked to save them
+	Snapshots   []Kept
+	Diffs       []postgres.DiffRun // newest first
+	Proofs      map[record.UUID]Proof
+
+	// Missed is why items could not be looked at, by key.
+	Missed map[string]error
+}
+
+// Write is a run, or its undoing, that changed Halo's rows.
+type Write struct {
+	Run  record.UUID
+	Kind string
+	At   time.Time // of its last batch
+}
+
+// Inbox counts deliveries of webhooks.
+type Inbox struct {
+	Received, Open, Failed int64
+	Newest, OldestOpen     time.Time
+	// Error is why the oldest failed one could not be worked off.
+	Error string
+}
+
+// LinkCounts counts references that wait for their object.
+type LinkCounts struct {
+	Waiting int64 // all
+	Broken  int64 // those whose object is there
+}
+
+// Kept is a location of snapshots.
+type Kept struct {
+	Location           string
+	Runs, Files, Bytes int64
+	Backfill           record.UUID // the newest complete backfill of everything that is in it; zero: none
+	NewestAt           time.Time   // of the newest run in it
+	// Left is the first run after that backfill which wrote and is not in it; zero: none.
+	Left Write
+}
+
+// mostIncomplete are listed.
+const mostIncomplete = 1000
+
+// Store is what evidence is gathered from.
+type Store struct {
+	DB          *postgres.DB
+	Connections *connection.Store
+}
+
+// Look gathers the evidence. What the database does not let it see is in Missed; an error means that nothing can be said. each is
+// given every attachment, and every incomplete conversation, as they are read; both may be nil, and their errors end it.
+func Look(ctx context.Context, store Store, org record.UUID, attachment func(postgres.Attachment) error, incomplete func(Incomplete) error) (Evidence, error) {
+	conn, err := store.Connections.Get(ctx, org)
+	if err != nil {
+		return Evidence{}, err
+	}
+	l := &look{Evidence: Evidence{Org: org, Connection: conn, Missed: map[string]error{}, Proofs: map[record.UUID]Proof{}}, db: store.DB}
+	if l.At, err = l.now(ctx); err != nil {
+		return Evidence{}, err
+	}
+	for _, part := range []struct {
+		do   func(context.Context) error
+		keys []string // of the items that need it
+	}{
+		{l.status, []string{Running}},
+		{l.runs, []string{Backfill, Diff, Snapshot}},
+		{l.inbox, []string{Webhooks}},
+		{l.rejects, []string{Rejects}},
+		{func(ctx context.Context) error { return l.conversations(ctx, incomplete) }, []string{Conversations}},
+		{l.links, []string{Links}},
+		{func(ctx context.Context) error { return l.attachments(ctx, attachment) }, []string{Attachments}},
+		{l.snapshots, []string{Snapshot, Diff}},
+		{l.diffs, []string{Diff}},
+	} {
+		err := part.do(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return Evidence{}, context.Cause(ctx)
+		case postgres.SQLState(err) != "" && !postgres.Transient(err):
+			for _, key := range part.keys {
+				l.Missed[key] = errors.Join(l.Missed[key], err)
+			}
+		default:
+			return Evidence{}, err
+		}
+	}
+	return l.Evidence, nil
+}
+
+type look struct {
+	Evidence
+	db *postgres.DB
+	// wrote are the runs that wrote, newest first, with the backfills of everything among them marked.
+	wrote []Write
+}
+
+func (l *look) now(ctx context.Context) (at time.Time, err error) {
+	return at, l.ask(ctx, "ask the database for the time", []any{&at}, `SELECT clock_timestamp()`)
+}
+
+func (l *look) status(ctx context.Context) (err error) {
+	l.Status, err = l.db.Status(ctx, l.Org)
+	return err
+}
+
+func (l *look) rejects(ctx context.Context) (err error) {
+	l.Rejects, err = l.db.RejectCounts(ctx, l.Org)
+	return err
+}
+
+func (l *look) attachments(ctx context.Context, each func(postgres.Attachment) error) error {
+	t := &l.Attachments
+	for a, err := range l.db.Attachments(ctx, l.Org) {
+		if err != nil {
+			return err
+		}
+		t.Files++
+		t.Wanted = t.Wanted || a.Known
+		switch {
+		case a.Path != "":
+			t.Saved++
+			t.SavedBytes += a.Bytes
+		case a.Gone:
+			t.Gone++
+		case a.Known:
+			t.Failed++
+			t.Bytes += a.Size
+		default:
+			t.Unasked++
+			t.Bytes += a.Size
+		}
+		if each != nil {
+			if err := each(a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

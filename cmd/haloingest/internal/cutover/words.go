@@ -1,0 +1,74 @@
+package cutover
+
+import (
+	"fmt"
+	"strings"
+
+	"haloingest/sinks/diff/report/page"
+)
+
+func workspace(e Evidence) string {
+	w := e.Connection.Workspace
+	if w.ID == "" && w.Name == "" {
+		return fmt.Sprintf("a workspace that Intercom does not name (region %s)", page.Visible(e.Connection.Region))
+	}
+	return fmt.Sprintf("workspace “%s” (%s, region %s)", page.Visible(w.Name), page.Visible(w.ID), page.Visible(e.Connection.Region))
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " (" + page.Visible(strings.Join(strings.Fields(why), " ")) + ")"
+}
+
+// list writes "a, b and c".
+func list(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+func deliveriesAre(n int64) string {
+	if n == 1 {
+		return "1 delivery is"
+	}
+	return page.Count(n) + " deliveries are"
+}
+
+func linksWait(n int64) string {
+	if n == 1 {
+		return "1 link waits"
+	}
+	return page.Count(n) + " links wait"
+}
+
+func waits(n int64) string {
+	if n == 1 {
+		return "1 waits"
+	}
+	return page.Count(n) + " wait"
+}
+
+func areThings(n int64) string {
+	if n == 1 {
+		return "1 thing is"
+	}
+	return page.Count(n) + " things are"
+}
+
+// upper begins a text with a capital letter, lower with a small one.
+func upper(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func lower(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}
