@@ -180,6 +180,10 @@ func simSettings(args []string) (name string, o intercomtest.Options, err error)
 			o.NoApp = value == "none"
 		case "token":
 			o.Token = value
+		case "files":
+			o.Files = value == "served"
+		case "file-size":
+			number(&o.FileSize)
 		default:
 			err = fmt.Errorf("there is no such setting")
 		}
