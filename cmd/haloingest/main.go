@@ -77,6 +77,8 @@ func (a *app) cli() *cli.App {
 			a.sync(),
 			a.replay(),
 			a.snapshots(),
+			a.diff(),
+			a.cutover(),
 			a.status(),
 			a.rejects(),
 			a.runs(),

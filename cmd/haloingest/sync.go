@@ -13,13 +13,19 @@ func (a *app) sync() *cli.Command {
 	return &cli.Command{
 		Name:  "sync",
 		Usage: "read and load everything that changed since the last complete sync",
-		Flags: concat([]cli.Flag{orgFlag()}, keepFlags(), attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
+		Flags: concat([]cli.Flag{
+			orgFlag(),
+			&cli.StringFlag{Name: "from-diff", Usage: "instead read anew and mend what the diff of this `ID` has found, and look at it again"},
+		}, keepFlags(), attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {
 			ws, err := a.open(c)
 			if err != nil {
 				return err
 			}
 			defer ws.close()
+			if id := c.String("from-diff"); id != "" {
+				return a.mend(c, ws, id)
+			}
 			runner, err := a.runner(c, ws)
 			if err != nil {
 				return err

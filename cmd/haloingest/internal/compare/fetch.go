@@ -73,6 +73,9 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	ask := make([]string, 0, len(ids))
 	var objects []diff.Object
 	for _, id := range ids {
+		if strings.HasPrefix(id, diff.StrayPrefix) {
+			continue // no id of Intercom's
+		}
 		if strings.Contains(id, " ") { // the name that a reject without an id was given
 			objects = append(objects, diff.Object{SourceID: id, State: record.FingerprintRejected, Note: l.reason(kind, id)})
 			continue

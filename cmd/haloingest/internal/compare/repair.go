@@ -27,8 +27,10 @@ const (
 type Repair struct {
 	Entity   string `json:"entity"`
 	SourceID string `json:"source_id"`
-	Action   Action `json:"action"`
-	Why      string `json:"why"`
+	// RowID is a row that names the object and is not the one that the object is bound to: somebody else has made it.
+	RowID  string `json:"row_id,omitempty"`
+	Action Action `json:"action"`
+	Why    string `json:"why"`
 }
 
 // Kind is the kind of object to be read.
@@ -44,8 +46,8 @@ func Mendable(left, right string) (databaseLeft, ok bool) {
 // nothing to be done.
 func RepairOf(f diff.Finding, databaseLeft bool) (Repair, bool) {
 	r := Repair{Entity: f.Entity, SourceID: f.SourceID}
-	if f.RowID != "" && f.Entity != knowledge {
-		r.SourceID = diff.StrayPrefix + f.RowID
+	if f.Entity != knowledge || f.Class == diff.Extra {
+		r.RowID = f.RowID
 	}
 	switch class := f.Class; {
 	case class == diff.Changed, class == diff.Unresolved:
@@ -77,7 +79,7 @@ func RepairOf(f diff.Finding, databaseLeft bool) (Repair, bool) {
 // Repairs collects what mends the findings of a diff. The zero value is ready.
 type Repairs struct {
 	DatabaseLeft bool
-	list         map[[2]string]Repair
+	list         map[[3]string]Repair
 }
 
 // Add takes up a finding. Several findings of one object become one repair, with all reasons.
@@ -87,9 +89,9 @@ func (l *Repairs) Add(f diff.Finding) {
 		return
 	}
 	if l.list == nil {
-		l.list = make(map[[2]string]Repair)
+		l.list = make(map[[3]string]Repair)
 	}
-	key := [2]string{r.Entity, r.SourceID}
+	key := [3]string{r.Entity, r.SourceID, r.RowID}
 	if old, again := l.list[key]; again {
 		if old.Action != r.Action {
 			r.Action = Rewrite
@@ -113,23 +115,37 @@ func (l *Repairs) All() []Repair {
 		return cmp.Or(
 			cmp.Compare(slices.Index(diff.Entities[:], a.Entity), slices.Index(diff.Entities[:], b.Entity)),
 			cmp.Compare(a.SourceID, b.SourceID),
+			cmp.Compare(a.RowID, b.RowID),
 		)
 	})
 	return list
 }
 
-// IDs are the ids of the objects of a kind that have to be read, each once, in a fixed order. A row that no object is
-// bound to has none (see diff.StrayPrefix): whose it is and whether it may go is for a person to say.
+// IDs are the ids of the objects of a kind that have to be read, each once, in a fixed order.
 func (l *Repairs) IDs(kind record.Kind) []string {
 	var ids []string
 	for _, r := range l.list {
-		if r.Kind() == kind && !strings.HasPrefix(r.SourceID, diff.StrayPrefix) {
+		if r.Kind() == kind {
 			ids = append(ids, r.SourceID)
 		}
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
+
+// Strays are the rows of a kind that no object is bound to. Such knowledge goes when its conversation is loaded.
+func (l *Repairs) Strays(kind record.Kind) []record.UUID {
+	var rows []record.UUID
+	for _, r := range l.list {
+		if id, err := record.ParseUUID(r.RowID); err == nil && r.Entity == entityOf(kind) {
+			rows = append(rows, id)
+		}
+	}
+	return rows
+}
+
+// Len is how many there are.
+func (l *Repairs) Len() int { return len(l.list) }
 
 // Write writes one JSON object per line.
 func (l *Repairs) Write(w io.Writer) error {
@@ -164,9 +180,6 @@ func (l *Repairs) Summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// Len is how many there are.
-func (l *Repairs) Len() int { return len(l.list) }
-
 // Keys are the ids to be looked at again, by entity, each once and in a fixed order. A conversation is looked at together
 // with its knowledge.
 func (l *Repairs) Keys() map[string][]string {
@@ -176,6 +189,9 @@ func (l *Repairs) Keys() map[string][]string {
 			if entity == r.Entity || diff.Kind(entity) == record.KindConversation && r.Kind() == record.KindConversation {
 				keys[entity] = append(keys[entity], r.SourceID)
 			}
+		}
+		if r.RowID != "" {
+			keys[r.Entity] = append(keys[r.Entity], diff.StrayPrefix+r.RowID)
 		}
 	}
 	for entity, ids := range keys {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"iter"
+	"time"
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
@@ -19,6 +20,33 @@ type Repair struct {
 	// IDs yields the objects of a kind, each once and in the same order every time: a run that was stopped goes on
 	// by their number.
 	IDs func(ctx context.Context, kind record.Kind) iter.Seq2[string, error]
+	// Strays are rows that name one of these objects without being the row that it is bound to. They are marked deleted
+	// when the objects have been read.
+	Strays func(kind record.Kind) []record.UUID
+}
+
+// strayStream reads nothing: when its turn comes, all objects have been read.
+func (r *Run) strayStream() stream {
+	return stream{name: "repair-strays", anew: true, open: func(ctx context.Context) (pipeline.Source[record.Object], error) {
+		return nil, r.buryStrays(ctx)
+	}}
+}
+
+func (r *Run) buryStrays(ctx context.Context) error {
+	for _, kind := range record.Kinds {
+		rows := r.request.Repair.Strays(kind)
+		if len(rows) == 0 {
+			continue
+		}
+		n, err := r.run.BuryStrays(ctx, kind, rows, time.Now())
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			r.runner.Log.Info("marked rows as deleted that no object is bound to", "table", kind.Table(), "rows", n)
+		}
+	}
+	return nil
 }
 
 // repairStream reads the objects of a kind by id. What is gone becomes a tombstone: nothing is marked deleted that was

@@ -37,7 +37,7 @@ func (r *Run) plan() []stream {
 		for _, kind := range record.Kinds {
 			list = append(list, r.repairStream(kind))
 		}
-		return list
+		return append(list, r.strayStream())
 	default:
 		for _, kind := range record.Kinds {
 			if r.wants(kind) {

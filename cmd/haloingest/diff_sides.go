@@ -1,0 +1,193 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/cmd/haloingest/internal/compare"
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/diff"
+	"haloingest/sources/halo"
+)
+
+// sides are both sides of a diff, open.
+type sides struct {
+	left, right diff.Side
+	live        *compare.Live // nil: Intercom is neither
+	id          record.UUID
+	watermark   time.Time
+	without     []string          // entities that are not compared
+	refused     map[string]string // those of them that the token may not read: why
+	notes       []string
+	closers     []func() error
+}
+
+func (s *sides) close() error {
+	var err error
+	for _, f := range slices.Backward(s.closers) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+func newDiffID() (id record.UUID) {
+	_, _ = rand.Read(id[:]) // never fails
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id
+}
+
+// openSides opens what the operands name.
+func (a *app) openSides(c *cli.Context, ws *workspace, r diffRequest) (_ *sides, err error) {
+	s := &sides{id: newDiffID(), refused: map[string]string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	for i, name := range []string{r.left, r.right} {
+		var side diff.Side
+		switch {
+		case name == sideIntercom:
+			side, err = a.openLive(c, ws, r, s)
+		case name == sidePostgres:
+			side, err = s.openDatabase(c, ws, r)
+		default:
+			side, err = s.openSnapshotSide(c, ws, r, strings.TrimPrefix(name, sideSnapshot))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			s.left = side
+		} else {
+			s.right = side
+		}
+	}
+	return s, nil
+}
+
+// openLive connects to the workspace and finds out what the token may read.
+func (a *app) openLive(c *cli.Context, ws *workspace, r diffRequest, s *sides) (diff.Side, error) {
+	runner, err := a.runner(c, ws)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { runner.Client.Close(); return nil })
+	access, err := runner.Client.Check(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range access.Missing {
+		list, err := diff.EntitiesOf([]string{kind.Stream()})
+		if err != nil {
+			return nil, err
+		}
+		for _, entity := range list {
+			s.without = append(s.without, entity)
+			s.refused[entity] = fmt.Sprintf("the token may not read %s (%s)", kind.Stream(), access.Reasons[kind])
+		}
+	}
+	if r.level != diff.LevelFull && !slices.Contains(s.without, "knowledge") {
+		s.without = append(s.without, "knowledge") // it is made of whole conversations
+	}
+	if s.watermark, err = runner.Client.ServerTime(c.Context); err != nil {
+		return nil, err
+	}
+	o, err := a.liveOptions(c, ws, runner)
+	if err != nil {
+		return nil, err
+	}
+	o.ListMessages = r.left == sidePostgres || r.right == sidePostgres
+	done, err := a.keep(c, ws, runner)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { done(); return nil })
+	o.Keep = compare.Keep{Store: runner.Snapshot.Store, Seal: runner.Snapshot.Seal, Program: runner.Snapshot.Program, Run: s.id}
+	s.live = compare.NewLive(o)
+	s.closers = append(s.closers, s.live.Close)
+	if r.level == diff.LevelFast {
+		s.notes = append(s.notes, "Conversations were listed and not read: of them versions and numbers of messages were compared, not what was said, and not their knowledge.")
+	}
+	if r.level == diff.LevelCount {
+		return compare.Counted{Live: s.live}, nil
+	}
+	return s.live, nil
+}
+
+// liveOptions are how the workspace is read: as a backfill of the runner would.
+func (a *app) liveOptions(c *cli.Context, ws *workspace, runner *ingest.Runner) (compare.Options, error) {
+	rules, err := ingest.Rules(c.Context, ws.DB, ws.org)
+	return compare.Options{
+		Client: runner.Client, Connection: runner.Connection, Log: runner.Log, Concurrency: ws.cfg.Concurrency,
+		Rules: rules, Distiller: runner.Distiller,
+	}, err
+}
+
+// openDatabase begins to read the database.
+func (s *sides) openDatabase(c *cli.Context, ws *workspace, r diffRequest) (diff.Side, error) {
+	side, err := halo.Open(c.Context, ws.Pool(), ws.org)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { return side.Close(c.Context) })
+	if r.level == diff.LevelFast && (r.left == sideIntercom || r.right == sideIntercom) {
+		return compare.ListedDatabase{Side: side, Pool: ws.Pool(), Org: ws.org}, nil
+	}
+	return side, nil
+}
+
+// judge gives the report what only this program knows: what was counted a second way at Intercom, and what the token may not
+// read. It says the verdict anew.
+func (s *sides) judge(r *diff.Report, err error) {
+	r.Notes = append(r.Notes, s.notes...)
+	var open []string
+	if s.live != nil {
+		for _, c := range s.live.Checks() {
+			r.Checks = append(r.Checks, c)
+			if c.Want != c.Got {
+				open = append(open, fmt.Sprintf("%s: %d of %d", c.Name, c.Got, c.Want))
+			}
+		}
+	}
+	streams := map[string]bool{}
+	for entity, why := range s.refused {
+		wanted, _ := diff.EntitiesOf(r.Only) // it has been checked
+		if slices.Contains(wanted, entity) && !streams[why] {
+			streams[why] = true
+			open = append(open, why)
+			r.Notes = append(r.Notes, "Not verified: "+why+".")
+		}
+	}
+	slices.Sort(open)
+	if err != nil && !errors.Is(err, diff.ErrConservation) {
+		r.Verdict = diff.VerdictPartial
+		if !errors.Is(err, diff.ErrPartial) {
+			r.Notes = append(r.Notes, "The comparison did not come to its end: "+errorLine(err))
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	text := "not verified: " + strings.Join(open, "; ")
+	if r.Verdict == diff.VerdictEqual {
+		head := "NOT VERIFIED"
+		if strings.HasPrefix(r.Sentence, "SAFE") {
+			head = "NOT SAFE"
+		}
+		r.Verdict, r.Sentence = diff.VerdictUnverified, head+": "+text+"; the rest is equal"
+		return
+	}
+	r.Sentence += "; " + text
+}
+
+func (s *sides) openSnapshotSide(c *cli.Context, ws *workspace, r diffRequest, location string) (diff.Side, error) {
+	return nil, usagef("not yet %s", location)
+}

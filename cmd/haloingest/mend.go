@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/urfave/cli/v2"
+
+	"haloingest/cmd/haloingest/internal/compare"
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/pipeline/record"
+	"haloingest/sinks/diff"
+	"haloingest/sinks/postgres"
+	"haloingest/sources/halo"
+)
+
+// mendResult is the JSON of `sync --from-diff`.
+type mendResult struct {
+	Diff   record.UUID `json:"diff"`
+	Source string      `json:"source"` // of what was loaded
+	ingest.Report
+	Repairs int          `json:"repairs"`
+	Mended  int          `json:"mended"`
+	Open    []mendOpen   `json:"not_mended"`
+	Check   *diff.Report `json:"check,omitempty"` // of the same objects afterwards
+	after   []diff.Finding
+	Code    int    `json:"exit_code"`
+	Error   string `json:"error,omitempty"`
+}
+
+// mendOpen is an object that is still not as it should be.
+type mendOpen struct {
+	Entity   string `json:"entity"`
+	SourceID string `json:"source_id"`
+	Class    string `json:"class"`
+	Why      string `json:"why"`
+}
+
+// mend does what mends the findings of a diff, and looks at them again.
+func (a *app) mend(c *cli.Context, ws *workspace, id string) error {
+	run, repairs, err := repairsOf(c.Context, ws, id)
+	if err != nil {
+		return err
+	}
+	if repairs.Len() == 0 {
+		return a.result(mendResult{Diff: run.ID, Open: []mendOpen{}}, func(w io.Writer) {
+			fmt.Fprintf(w, "Diff %s found nothing that needs mending.\n", run.ID)
+		})
+	}
+	runner, err := a.runner(c, ws)
+	if err != nil {
+		return err
+	}
+	defer runner.Client.Close()
+	job, err := runner.Start(c.Context, ingest.Request{Kind: ingest.KindRepair, Repair: &ingest.Repair{
+		Diff: run.ID, Strays: repairs.Strays,
+		IDs: func(_ context.Context, kind record.Kind) iter.Seq2[string, error] {
+			return func(yield func(string, error) bool) {
+				for _, id := range repairs.IDs(kind) {
+					if !yield(id, nil) {
+						return
+					}
+				}
+			}
+		},
+	}})
+	if err != nil {
+		return err
+	}
+	out := mendResult{Diff: run.ID, Source: sideIntercom, Repairs: repairs.Len(), Open: []mendOpen{}}
+	out.Report, err = carryOut(a, runner.Log, job)
+	if out.Report.Run.ID.IsZero() {
+		return err
+	}
+	if err == nil {
+		err = a.lookAgain(c, ws, runner, repairs, &out)
+	}
+	out.Code = exitCode(err)
+	if err != nil {
+		out.Error = errorLine(err)
+	} else {
+		out.Code = mendCode(&out)
+	}
+	return a.ended(out, out.Code, err, func(w io.Writer) { printMended(w, ws.org, run, repairs, &out, err) })
+}
+
+// repairsOf reads a diff and what mends its findings.
+func repairsOf(ctx context.Context, ws *workspace, id string) (postgres.DiffRun, *compare.Repairs, error) {
+	run, err := ws.DiffRun(ctx, ws.org, id)
+	if errors.Is(err, postgres.ErrNotFound) {
+		err = usagef("--from-diff: %w; a diff prints its id, and runs ls shows the newest", err)
+	}
+	if err != nil {
+		return run, nil, err
+	}
+	databaseLeft, ok := compare.Mendable(run.Left, run.Right)
+	switch {
+	case !ok:
+		return run, nil, usagef("--from-diff: diff %s compares %s with %s; only what is found in postgres can be mended", run.ID, run.Left, run.Right)
+	case run.Level == string(diff.LevelCount):
+		return run, nil, usagef("--from-diff: diff %s has compared totals only and names no objects; make one of level fast or full", run.ID)
+	}
+	repairs := &compare.Repairs{DatabaseLeft: databaseLeft}
+	for x, err := range ws.DiffFindings(ctx, ws.org, run.ID, postgres.DiffFilter{}) {
+		if err != nil {
+			return run, nil, err
+		}
+		var f diff.Finding
+		if err := json.Unmarshal(x.Finding, &f); err != nil {
+			return run, nil, fmt.Errorf("read what diff %s has found of %s %s: %w", run.ID, x.Entity, x.SourceID, err)
+		}
+		repairs.Add(f)
+	}
+	if repairs.Len() == 0 && run.Verdict == string(diff.VerdictDifferent) {
+		return run, nil, usagef("--from-diff: the findings of diff %s are not kept any more; compare anew", run.ID)
+	}
+	return run, repairs, nil
+}
+
+// lookAgain compares the objects that were mended once more, by reading them from both sides.
+func (a *app) lookAgain(c *cli.Context, ws *workspace, runner *ingest.Runner, repairs *compare.Repairs, out *mendResult) error {
+	database, err := halo.Open(c.Context, ws.Pool(), ws.org)
+	if err != nil {
+		return err
+	}
+	defer database.Close(c.Context)
+	o, err := a.liveOptions(c, ws, runner)
+	if err != nil {
+		return err
+	}
+	live := compare.NewLive(o)
+	defer live.Close()
+	keys := repairs.Keys()
+	r, err := diff.Compare(c.Context, compare.Keys{Side: live, IDs: keys}, compare.Keys{Side: database, IDs: keys}, diff.Options{
+		Org: ws.org, Log: ws.log,
+		Findings: diff.FindingsFunc(func(_ context.Context, f diff.Finding, _, _ *diff.Object) error {
+			out.after = append(out.after, f)
+			return nil
+		}),
+	})
+	if err != nil {
+		return fmt.Errorf("look at what was mended again: %w", err)
+	}
+	out.Check = &r
+	open := map[[2]string]bool{}
+	for _, f := range out.after {
+		if f.Class == diff.Rejected || f.Class == diff.Excluded || f.Converged {
+			continue
+		}
+		why, _ := compare.RepairOf(f, false)
+		if f.Class == diff.InFlight {
+			why.Why = f.Cause
+		}
+		if key := [2]string{f.Entity, f.SourceID}; !open[key] {
+			open[key] = true
+			out.Open = append(out.Open, mendOpen{f.Entity, f.SourceID, string(f.Class), why.Why})
+		}
+	}
+	out.Mended = max(repairs.Len()-len(out.Open), 0)
+	return nil
+}
+
+func mendCode(out *mendResult) int {
+	if out.Check != nil && len(out.Open) > 0 {
+		return exitDiffers
+	}
+	return runCode(out.Report, nil)
+}
+
+func printMended(w io.Writer, org record.UUID, run postgres.DiffRun, repairs *compare.Repairs, out *mendResult, err error) {
+	fmt.Fprintf(w, "Diff %s of %s with %s: %s.\nRead anew from %s.\n\n", run.ID, run.Left, run.Right, repairs.Summary(), out.Source)
+	printLoaded(w, out.Report.Run.Counts)
+	fmt.Fprintln(w)
+	if err != nil {
+		fmt.Fprintln(w, "Not finished; what was loaded is committed. The same command goes on from there.")
+		return
+	}
+	fmt.Fprintf(w, "Looked at again: %s mended, %s not.\n", count(out.Mended), count(len(out.Open)))
+	for i, x := range out.Open {
+		if i == mostUnmapped {
+			fmt.Fprintf(w, "  and %s more; see --json\n", count(len(out.Open)-i))
+			break
+		}
+		fmt.Fprintf(w, "  %s %s: %s\n", x.Entity, x.SourceID, x.Why)
+	}
+	if tally(out.Report.Run.Counts).rejected > 0 {
+		fmt.Fprintf(w, "Rejected and kept, to be tried again: haloingest rejects ls --org %s\n", org)
+	}
+	if len(out.Open) == 0 {
+		fmt.Fprintf(w, "To be sure of all the others: haloingest diff %s %s --org %s\n", run.Left, run.Right, org)
+	}
+}

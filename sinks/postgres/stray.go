@@ -1,0 +1,67 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"haloingest/pipeline/record"
+)
+
+// BuryStrays marks rows of a table of objects as deleted that name an object of Intercom (source_id) and are not the row which that
+// object is bound to: somebody else has made them. The caller has read the objects that they name and loaded what there was. Rows that
+// an object is bound to, and rows that name none, are left alone; so are rows that are marked already. It returns how many were marked.
+// ErrFenced if the lease is lost.
+func (r *Run) BuryStrays(ctx context.Context, kind record.Kind, rows []record.UUID, at time.Time) (int64, error) {
+	var n int64
+	what := fmt.Sprintf("mark rows of %s that no object is bound to", kind.Table())
+	err := r.lease.db.retry(ctx, what, func(ctx context.Context) error {
+		return r.lease.db.inTx(ctx, func(tx pgx.Tx) error {
+			if err := r.lease.Guard(ctx, tx); err != nil {
+				return err
+			}
+			strays, err := r.strays(ctx, tx, kind, rows)
+			if err != nil {
+				return err
+			}
+			x := imagesOf(kind.Table())
+			from := "unnest($3::uuid[]) AS k(id)"
+			where := "t.org_id = $1::uuid AND t.id = k.id AND t.deleted_at IS NULL"
+			if _, err := tx.Exec(ctx, x.insert(from+" CROSS JOIN "+x.table+" t WHERE "+where), r.lease.org, r.ID, strays); err != nil {
+				return err
+			}
+			tag, err := tx.Exec(ctx, "UPDATE "+x.table+" t SET deleted_at = $4::timestamptz, run_id = $2::uuid FROM "+from+" WHERE "+where,
+				r.lease.org, r.ID, strays, at)
+			n = tag.RowsAffected()
+			return err
+		})
+	})
+	return n, wrap(ctx, err, "%s", what)
+}
+
+// strays are those of the rows that are nobody's.
+func (r *Run) strays(ctx context.Context, tx pgx.Tx, kind record.Kind, ids []record.UUID) ([]record.UUID, error) {
+	bound := "false"
+	if kind == record.KindContact || kind == record.KindCompany {
+		bound = "EXISTS (SELECT FROM ingest.id_map m WHERE m.org_id = $1 AND m.kind = $3 AND m.row_id = t.id)"
+	}
+	rows, err := tx.Query(ctx, `SELECT t.id, t.source_id, `+bound+` FROM unnest($2::uuid[]) AS k(id) JOIN public.`+kind.Table()+` t ON t.org_id = $1 AND t.id = k.id
+		WHERE t.source_id IS NOT NULL AND $3::text IS NOT NULL FOR UPDATE OF t`, r.lease.org, ids, string(kind))
+	if err != nil {
+		return nil, err
+	}
+	var list []record.UUID
+	var id [16]byte
+	var source string
+	var taken bool
+	_, err = pgx.ForEachRow(rows, []any{&id, &source, &taken}, func() error {
+		own := bound == "false" && record.RowID(r.lease.org, kind, source) == record.UUID(id)
+		if !taken && !own {
+			list = append(list, record.UUID(id))
+		}
+		return nil
+	})
+	return list, err
+}
