@@ -86,7 +86,7 @@ func viewOf(r diff.Report) view {
 		LeftName: page.Short(r.Left, 3*shortSide), RightName: page.Short(r.Right, 3*shortSide), Facts: facts(r),
 	}
 	head, rest, _ := strings.Cut(r.Sentence, ": ")
-	v.Head, v.Rest = page.Visible(head), upper(page.Visible(rest))
+	v.Head, v.Rest = page.Visible(head), page.Capital(page.Visible(rest))
 	var largest int64
 	for _, e := range r.Entities {
 		largest = max(largest, e.Counts.Source, e.Counts.Target)
@@ -183,12 +183,4 @@ func sideOf(s side, scale int64) sideView {
 func (g group) Place(c diff.Cell) string { return place(c) }
 
 // Described says of a finding why it is one.
-func (g group) Described(f diff.Finding) string { return upper(described(f)) }
-
-// upper begins a text with a capital letter.
-func upper(s string) string {
-	if s == "" || s[0] < 'a' || s[0] > 'z' {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
+func (g group) Described(f diff.Finding) string { return page.Capital(described(f)) }

@@ -106,7 +106,7 @@ func (j judge) connected() Item {
 	if conn.TokenHint != "" {
 		hint = ", with a token that ends in " + page.Visible(conn.TokenHint)
 	}
-	return Item{Status: Pass, Evidence: fmt.Sprintf("%s, since %s%s.", upper(workspace(j.Evidence)), page.Moment(conn.ConnectedAt), hint)}
+	return Item{Status: Pass, Evidence: fmt.Sprintf("%s, since %s%s.", page.Capital(workspace(j.Evidence)), page.Moment(conn.ConnectedAt), hint)}
 }
 
 func (j judge) backfill() Item {
@@ -313,6 +313,9 @@ func (j judge) attachments() Item {
 	item.Status = Warn
 	item.Evidence += fmt.Sprintf(" Their links end with Intercom; what is not saved by then (%s as far as Intercom says) is lost.", page.Size(a.Bytes))
 	item.Advice, item.Next = "To save them:", []string{j.command("backfill", "--restart", "--attachments", "DIR")}
+	if a.Unasked == 0 { // a sync tries those again that may be had
+		item.Next = []string{j.command("sync", "--attachments", "DIR")}
+	}
 	if a.Wanted {
 		item.Status = Fail
 		item.Advice = "They are wanted. Save what is left:"
@@ -406,7 +409,7 @@ func (j judge) proof(d postgres.DiffRun, item Item) Item {
 		j.c.Proofs = append(j.c.Proofs, p)
 	}
 	item.ProofAt = d.FinishedAt
-	item.Evidence = fmt.Sprintf("%s and %s, compared from %s to %s: %s", upper(page.Visible(d.Left)), page.Visible(d.Right), page.Moment(d.StartedAt), page.Moment(d.FinishedAt), page.Visible(d.Sentence))
+	item.Evidence = fmt.Sprintf("%s and %s, compared from %s to %s: %s", page.Capital(page.Visible(d.Left)), page.Visible(d.Right), page.Moment(d.StartedAt), page.Moment(d.FinishedAt), page.Visible(d.Sentence))
 	if !strings.HasSuffix(item.Evidence, ".") {
 		item.Evidence += "."
 	}

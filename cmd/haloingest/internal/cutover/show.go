@@ -20,7 +20,7 @@ import (
 // Text writes the checklist for a terminal. It ends in the verdict.
 func Text(w io.Writer, c Checklist) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "Cutover of organisation %s\n%s, looked at %s\n\n", c.Org, upper(c.Workspace), page.Moment(c.At))
+	fmt.Fprintf(&b, "Cutover of organisation %s\n%s, looked at %s\n\n", c.Org, page.Capital(c.Workspace), page.Moment(c.At))
 	var totals []string
 	for _, t := range c.Totals {
 		text := page.Count(t.Live) + " " + t.Name

@@ -58,14 +58,7 @@ func areThings(n int64) string {
 	return page.Count(n) + " things are"
 }
 
-// upper begins a text with a capital letter, lower with a small one.
-func upper(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
+// lower begins a text with a small letter.
 func lower(s string) string {
 	if s == "" {
 		return s

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"time"
 )
 
 //go:embed style.css
@@ -23,12 +22,12 @@ var frame string
 type Page struct{ template *template.Template }
 
 // New parses a page from templates that define "body"; it is executed with what Render is given. Beside html/template's own
-// functions there are those of this package in lower case (count, share, size, span, moment, visible, since), and the templates
+// functions there are those of this package in lower case (count, plural, share, size, span, moment, visible, capital), and the templates
 // "stack", "bar", "key" and "mark" of the charts.
 func New(name string, texts ...string) (*Page, error) {
 	t := template.New(name).Funcs(template.FuncMap{
 		"count": Count, "share": Share, "size": Size, "span": Span, "moment": Moment, "visible": Visible, "plural": Plural,
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"capital": Capital,
 	})
 	for _, text := range append([]string{frame}, texts...) {
 		if _, err := t.Parse(text); err != nil {

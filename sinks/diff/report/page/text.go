@@ -33,6 +33,15 @@ func Plural(n int64, noun string) string {
 	return Count(n) + " " + noun + "s"
 }
 
+// Capital begins a text with a capital letter.
+func Capital(s string) string {
+	first, n := utf8.DecodeRuneInString(s)
+	if n == 0 || !unicode.IsLower(first) {
+		return s
+	}
+	return string(unicode.ToUpper(first)) + s[n:]
+}
+
 // Share writes part of whole in percent. It never rounds to 0 % or 100 % what is neither.
 func Share(part, whole int64) string {
 	switch {
