@@ -429,17 +429,20 @@ func (f *fetch) tombstones(ctx context.Context) error {
 	return nil
 }
 
-// rejects says of objects that are not there that they were refused.
+// rejects says of objects that a state of them was refused.
 func (f *fetch) rejects(ctx context.Context) error {
 	return f.each(ctx, `SELECT r.source_id, r.stage, r.field FROM ingest.rejects r WHERE r.org_id = $1::uuid AND r.kind = $2 AND r.source_id = ANY ($3::text[])
 			AND r.resolved_at IS NULL ORDER BY r.id`, func(v [][]byte) error {
 		id := string(v[0])
-		if o := f.found[id]; o == nil || o.State == record.FingerprintGone {
-			note := string(v[1])
-			if len(v[2]) > 0 {
-				note += ": " + string(v[2])
-			}
+		note := string(v[1])
+		if len(v[2]) > 0 {
+			note += ": " + string(v[2])
+		}
+		switch o := f.found[id]; {
+		case o == nil, o.State == record.FingerprintGone:
 			f.found[id] = &diff.Object{SourceID: id, State: record.FingerprintRejected, Note: note}
+		case o.State.Live() && o.Note == "":
+			o.Note = "an older state is loaded, and a newer one is kept as a reject (" + note + ")"
 		}
 		return nil
 	}, f.org.String(), string(f.l.kind), f.ids)

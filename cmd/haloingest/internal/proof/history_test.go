@@ -165,8 +165,10 @@ func (d *database) history(seed uint64) (left *held, shared map[string]bool) {
 			c := m.change()
 			batch = append(batch, c)
 			left.add(c)
-			if n := len(batch); n > 1 && c.Kind == record.KindContact {
-				shared["end_users "+c.SourceID] = true // perhaps: within a batch nobody sees it
+		}
+		for _, c := range batch {
+			if len(batch) > 1 {
+				shared[c.Kind.Table()+" "+c.SourceID] = true // perhaps: within a batch nobody sees it
 			}
 		}
 		d.load(batch...)
@@ -210,6 +212,9 @@ func TestWhatTheLoaderMakesOfAnyHistoryIsEqual(t *testing.T) {
 					continue
 				}
 				if f.Class == diff.Changed && shared[f.Entity+" "+f.SourceID] && d.outdated(left, f) {
+					continue
+				}
+				if f.Class == diff.Changed && strings.Contains(f.Cause, "kept as a reject (load)") {
 					continue
 				}
 				t.Errorf("seed %d, level %s: %s", seed, level, describe(f))
