@@ -275,6 +275,45 @@ func TestRejectLimitCountsWhatWasRead(t *testing.T) {
 	}
 }
 
+// Reasons name their objects; what they have in common is what a person has to know.
+func TestAFloodTellsWhatItsRejectsHaveInCommon(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reject func(i int) pipeline.Reject
+		text   string
+		count  int64
+	}{
+		"the object's id": {func(i int) pipeline.Reject {
+			id := fmt.Sprint("ab", i)
+			return pipeline.Reject{ID: id, Reason: "read contact " + id + ": name: want a text"}
+		}, "read contact ab0: name: want a text", 100},
+		"other ids": {func(i int) pipeline.Reject {
+			return pipeline.Reject{ID: "x", Reason: fmt.Sprintf("GET /a: 500 server_error (request 0a1b-%04d)", i)}
+		}, "GET /a: 500 server_error (request 0a1b-0000)", 100},
+		"places in lists": {func(i int) pipeline.Reject {
+			return pipeline.Reject{Field: fmt.Sprintf("parts[%d].at", i), Reason: fmt.Sprintf("parts[%d].at: want a time", i)}
+		}, "parts[0].at: want a time", 100},
+		"two causes": {func(i int) pipeline.Reject {
+			return pipeline.Reject{ID: fmt.Sprint(i), Reason: fmt.Sprintf("object %d: status %d", 1_000_000+i, []int{404, 500, 500}[i%3])}
+		}, "object 1000001: status 500", 66},
+		"two fields": {func(i int) pipeline.Reject {
+			return pipeline.Reject{Field: []string{"a", "b", "b"}[i%3], Reason: "want a text"}
+		}, "want a text", 66},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := pipetest.NewSource([]int{1})
+			for i := range 100 {
+				src.Reject = map[int][]pipeline.Reject{0: append(src.Reject[0], tt.reject(i))}
+			}
+			p := pipeline.New(pipeline.Options{})
+			pipeline.Into(pipeline.From(p, src, nil), new(pipetest.Recorder[int]))
+			var flood *pipeline.RejectFlood
+			if err := p.Run(t.Context(), t.Context()); !errors.As(err, &flood) || flood.Reason != tt.text || flood.Count != tt.count {
+				t.Errorf("%v, want %d like %q", err, tt.count, tt.text)
+			}
+		})
+	}
+}
+
 func TestWhatIsBuiltWronglyDoesNotRun(t *testing.T) {
 	src := func() *pipetest.Source[int] { return pipetest.NewSource(pages(2)...) }
 	rec := func() *pipetest.Recorder[int] { return new(pipetest.Recorder[int]) }
