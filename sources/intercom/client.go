@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -81,6 +82,7 @@ type Client struct {
 	budget  *budget
 	opts    Options
 	stats   counters
+	well    sync.Map // the last call that read a single object, by endpoint
 }
 
 // New returns a client for the workspace in region ("us", "eu" or "au") that token belongs to.

@@ -33,6 +33,7 @@ func (c *Client) read(ctx context.Context, kind record.Kind, id string) (record.
 		op:     "read " + string(kind) + " " + id,
 		method: http.MethodGet,
 		path:   "/" + kind.Stream() + "/" + id,
+		single: true,
 	}
 	k.endpoint = "GET /" + kind.Stream() + "/{id}"
 	if kind == record.KindContact && c.atLeast("2.16") {

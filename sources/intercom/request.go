@@ -26,6 +26,9 @@ type call struct {
 	// once is set where a repeated request would skip data: what is answered twice is read once.
 	// Then only what was certainly not carried out is tried again.
 	once bool
+	// single is set where one object is read: what fails may be the object, which the client finds out by
+	// reading one that was well.
+	single bool
 }
 
 // reply is a whole, valid JSON answer.
@@ -37,6 +40,10 @@ type reply struct {
 // unreadableAttempts bounds the attempts at a reply that arrives but is no JSON: an object that cannot
 // be read is to be rejected within seconds.
 const unreadableAttempts = 4
+
+// suspicious is after how many server errors in a row a single object may be at fault rather than the service: after
+// seven seconds, where waiting to the end would hold a whole stream up for two minutes.
+const suspicious = 4
 
 // do makes a request until it is answered for good. The error is an *Error, or ctx's cause.
 func (c *Client) do(ctx context.Context, k call) (reply, error) {
@@ -61,6 +68,9 @@ func (c *Client) do(ctx context.Context, k call) (reply, error) {
 		c.budget.release(ticket, o)
 		if failure == nil {
 			c.stats.succeed(len(r.body))
+			if k.single {
+				c.well.Store(k.endpoint, k)
+			}
 			return r, nil
 		}
 		if err := context.Cause(ctx); err != nil {
@@ -77,6 +87,10 @@ func (c *Client) do(ctx context.Context, k call) (reply, error) {
 			failure.Alone = c.stats.succeeded() > before
 			return reply{}, failure
 		}
+		if k.single && failures >= suspicious && failure.Status >= 500 && c.isWell(ctx, k) {
+			failure.Alone = true
+			return reply{}, failure
+		}
 		c.stats.retry()
 		c.opts.Log.DebugContext(ctx, "request is tried again", "op", k.op, "attempt", attempt, "status", failure.Status,
 			"code", failure.Code, "cause", failure.err, "wait", wait)
@@ -87,6 +101,27 @@ func (c *Client) do(ctx context.Context, k call) (reply, error) {
 			return reply{}, fmt.Errorf("%s: %w", k.op, err)
 		}
 	}
+}
+
+// isWell reads the object of the same kind that was read last, once, and reports whether it still can be read.
+func (c *Client) isWell(ctx context.Context, k call) bool {
+	known, ok := c.well.Load(k.endpoint)
+	if !ok {
+		return false
+	}
+	other := known.(call)
+	ticket, err := c.budget.acquire(ctx)
+	if err != nil {
+		return false
+	}
+	c.stats.count(other.endpoint)
+	r, o, failure := c.attempt(ctx, other, nil)
+	c.budget.release(ticket, o)
+	if failure != nil {
+		return false
+	}
+	c.stats.succeed(len(r.body))
+	return true
 }
 
 // again says whether a failed request is worth another attempt.

@@ -58,6 +58,58 @@ func TestRetriesDoubleTheirWaitAndEnd(t *testing.T) {
 	})
 }
 
+// A server error that lasts for one object, while another can be read, is the object's. Where the other cannot be read any more
+// either, it is the service's, and that is waited for.
+func TestAnObjectAtFaultHoldsNobodyUp(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		other, known      bool
+		attempts, probes  int
+		alone             bool
+		shortest, longest time.Duration
+	}{
+		{"the other is well", true, true, 4, 1, true, 5 * time.Second, 9 * time.Second},
+		{"the other fails as well", false, true, 8, 4, true, 90 * time.Second, 150 * time.Second},
+		{"none has been read yet", true, false, 8, 0, false, 90 * time.Second, 150 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := map[string]int{}
+				c, err := New("us", "token", Options{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+					asked[r.URL.Path]++
+					if r.URL.Path == "/conversations/1" && (tt.other || asked[r.URL.Path] == 1) {
+						return answer(200, `{"id":"1"}`), nil
+					}
+					return answer(500, ""), nil
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				if tt.known {
+					if _, err := c.Fetch(t.Context(), record.KindConversation, "1"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, err = c.Fetch(t.Context(), record.KindConversation, "2")
+				var e *Error
+				if !errors.As(err, &e) || e.Attempts != tt.attempts || asked["/conversations/2"] != tt.attempts {
+					t.Errorf("error %v after %d attempts, want %d", err, asked["/conversations/2"], tt.attempts)
+				}
+				if n := asked["/conversations/1"]; tt.known && n != 1+tt.probes || !tt.known && n != 0 {
+					t.Errorf("the other was read %d times", n)
+				}
+				if took := time.Since(begun); took < tt.shortest || took > tt.longest {
+					t.Errorf("it took %v", took)
+				}
+				if tt.other && e != nil && e.Alone != tt.alone {
+					t.Errorf("at fault alone: %v", e.Alone)
+				}
+			})
+		})
+	}
+}
+
 func TestRetriesEndWithTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts, err := fetchOver(t, Options{MaxAttempts: 1000, MaxRetryTime: time.Minute}, func(int) (*http.Response, error) {
