@@ -178,6 +178,7 @@ func TestTheSourcesKeepTheirPromises(t *testing.T) {
 	pipetest.CheckSource(t, func() pipeline.Source[record.Change] { return s.Rows(rows) })
 	pipetest.CheckSource(t, func() pipeline.Source[record.Change] { return s.Lanes(rows, 1)[0] })
 	pipetest.CheckSource(t, func() pipeline.Source[record.Change] { return s.Later(rows) })
+	pipetest.CheckSource(t, func() pipeline.Source[record.Change] { return s.Rejects(rows) })
 	objects := s.Runs[0].ObjectStreams()[0].Segments
 	pipetest.CheckSource(t, func() pipeline.Source[record.Object] { return s.Objects(objects, "extract") })
 
@@ -196,6 +197,11 @@ func TestTheSourcesKeepTheirPromises(t *testing.T) {
 				seen[x.ID]++
 			}
 		}
+	}
+	refused := snapshot.Refused(rows, done)
+	take(s.Rejects(refused))
+	if again := snapshot.Refused(rows, done); len(refused) != 7 || len(again) != 0 {
+		t.Errorf("rejects are left in %d segments, then in %d; want 7 and 0", len(refused), len(again))
 	}
 	for _, lane := range s.Lanes(rows, 2) {
 		take(lane)

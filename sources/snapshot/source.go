@@ -18,10 +18,11 @@ func (s *Segment) Name() string {
 	return fmt.Sprintf("%s/%s/%06d", s.Run.Manifest.Run, s.Stream, s.Seq)
 }
 
-// What pages of Rows are called whose conversations that Intercom cuts are left out, and those with nothing else.
+// What is added to the names of pages that hold a part of their segment.
 const (
-	withoutCut = " without the cut"
-	cutAlone   = " the cut alone"
+	withoutCut   = " without the cut" // conversations that Intercom cuts are left out
+	cutAlone     = " the cut alone"
+	rejectsAlone = " the rejects alone"
 )
 
 // Rows is a source of the changes of segments, a page for each, so that a segment is a transaction again. The cursor of a page is its name: the
@@ -37,9 +38,10 @@ type Rows struct {
 type part uint8
 
 const (
-	everything part = iota
-	allButCut       // no conversations that are cut
-	onlyCut         // nothing but them
+	everything  part = iota
+	allButCut        // no conversations that are cut, and no rejects
+	onlyCut          // nothing but those conversations
+	onlyRejects      // nothing but the rejects
 )
 
 // Rows returns the source of segments in their order.
@@ -48,9 +50,9 @@ func (s *Snapshot) Rows(segments []Segment) *Rows {
 }
 
 // Lanes returns n sources, of which each takes the next segment when it has room for it, so that several sinks can load them at once. In
-// whatever order they are committed, the rows are the same in the end, but for one thing: of a conversation that Intercom cuts to its newest parts (complete is
-// false), an older state that comes after a newer one is not joined with it. So lanes leave such conversations out, and Later reads them in order when
-// all lanes have ended.
+// whatever order they are committed, the rows are the same in the end, but for two things. Of a conversation that Intercom cuts to its newest parts (complete is
+// false), an older state that comes after a newer one is not joined with it: so lanes leave such conversations out, and Later reads them in order when
+// all lanes have ended. And a reject that comes after the state that mended it stays open: so lanes leave rejects out, and Rejects reads them before.
 func (s *Snapshot) Lanes(segments []Segment, n int) []*Rows {
 	next, list := new(atomic.Int64), make([]*Rows, n)
 	for i := range list {
@@ -62,6 +64,21 @@ func (s *Snapshot) Lanes(segments []Segment, n int) []*Rows {
 // Later returns the source of what lanes have left out of the segments.
 func (s *Snapshot) Later(segments []Segment) *Rows {
 	return &Rows{s: s, segments: segments, next: new(atomic.Int64), part: onlyCut}
+}
+
+// Rejects returns the source of the rejects of segments.
+func (s *Snapshot) Rejects(segments []Segment) *Rows {
+	return &Rows{s: s, segments: segments, next: new(atomic.Int64), part: onlyRejects}
+}
+
+// Refused takes out of segments those that have no rejects, or whose rejects are complete.
+func Refused(segments []Segment, done map[string]bool) (left []Segment) {
+	for _, seg := range segments {
+		if seg.Rows(file.TableRejects) > 0 && !done[seg.Name()+rejectsAlone] {
+			left = append(left, seg)
+		}
+	}
+	return left
 }
 
 // Left takes out of segments those that are complete by the names of their pages (done), for lanes and in order alike, and names those of
@@ -96,7 +113,7 @@ func (r *Rows) Pages(ctx context.Context, from pipeline.Cursor) iter.Seq2[pipeli
 			if i >= len(r.segments) {
 				return
 			}
-			c, err := reader.Changes(ctx, r.segments[i])
+			c, err := reader.Changes(ctx, r.of(r.segments[i]))
 			if err != nil {
 				yield(pipeline.Page[record.Change]{}, err)
 				return
@@ -119,6 +136,21 @@ func behind(segments []Segment, from pipeline.Cursor) int {
 	return 0
 }
 
+// of is the segment with those of its files that are needed.
+func (r *Rows) of(seg Segment) Segment {
+	switch r.part {
+	case allButCut:
+		seg.Files = slices.DeleteFunc(slices.Clone(seg.Files), isRejects)
+	case onlyRejects:
+		seg.Files = slices.DeleteFunc(slices.Clone(seg.Files), func(f *file.FileInfo) bool { return !isRejects(f) })
+	}
+	return seg
+}
+
+func isRejects(f *file.FileInfo) bool {
+	return f.Layer == file.LayerRows && f.Table == file.TableRejects
+}
+
 // leave takes out what the source is not to yield, and returns what is to be added to the page's name.
 func (r *Rows) leave(c *Changes) string {
 	isCut := func(x record.Change) bool { return x.Transcript != nil && !x.Transcript.Complete }
@@ -131,6 +163,8 @@ func (r *Rows) leave(c *Changes) string {
 	case onlyCut:
 		c.Items, c.Rejects = slices.DeleteFunc(c.Items, func(x record.Change) bool { return !isCut(x) }), nil
 		return cutAlone
+	case onlyRejects:
+		return rejectsAlone
 	}
 	return ""
 }

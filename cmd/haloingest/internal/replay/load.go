@@ -56,15 +56,17 @@ func (r *Run) stream(ctx, read context.Context, s *snapshot.Run, stream snapshot
 		return r.remap(ctx, read, s, stream)
 	}
 	all := r.runner.Snapshot
-	left, later := snapshot.Left(stream.Segments, r.done)
+	left, _ := snapshot.Left(stream.Segments, r.done)
 	r.progress.skip(stream.Name, stream.Segments, left)
-	people := stream.Kind != record.KindConversation && stream.Kind != record.KindTicket
-	if people || len(left) < 2 {
-		if err := r.run1(ctx, read, all.Rows(left), r.sink(stream.Name, 0), stream.Name); err != nil {
+	if stream.Kind != record.KindConversation && stream.Kind != record.KindTicket {
+		return r.flow(ctx, read, all.Rows(left), r.sink(stream.Name, 0))
+	}
+	if refused := snapshot.Refused(stream.Segments, r.done); len(refused) > 0 {
+		if err := r.flow(ctx, read, all.Rejects(refused), r.sink(stream.Name, 0)); err != nil {
 			return err
 		}
-		return r.later(ctx, read, stream, later)
 	}
+	lanes := max(1, min(lanes, len(left)))
 	sources := all.Lanes(left, lanes)
 	held := make([][]string, lanes)
 	stopped := make([]bool, lanes)
@@ -74,7 +76,7 @@ func (r *Run) stream(ctx, read context.Context, s *snapshot.Run, stream snapshot
 	}
 	err := pipeline.ForEach(ctx, lanes, lanes, func(ctx context.Context, i int) error {
 		sinks[i].part = func(name string) { held[i] = append(held[i], name) }
-		err := r.run1(ctx, read, sources[i], sinks[i], stream.Name)
+		err := r.flow(ctx, read, sources[i], sinks[i])
 		if errors.Is(err, pipeline.ErrStopped) { // the other lane ends what it has begun, too
 			stopped[i] = true
 			return nil
@@ -90,21 +92,16 @@ func (r *Run) stream(ctx, read context.Context, s *snapshot.Run, stream snapshot
 	for _, name := range slices.Concat(held...) {
 		r.done[name] = true
 	}
-	_, later = snapshot.Left(stream.Segments, r.done)
-	return r.later(ctx, read, stream, later)
-}
-
-func (r *Run) later(ctx, read context.Context, stream snapshot.Stream, later []snapshot.Segment) error {
-	if len(later) == 0 {
-		return nil
+	if _, later := snapshot.Left(stream.Segments, r.done); len(later) > 0 {
+		return r.flow(ctx, read, all.Later(later), r.sink(stream.Name, 0))
 	}
-	return r.run1(ctx, read, r.runner.Snapshot.Later(later), r.sink(stream.Name, 0), stream.Name)
+	return nil
 }
 
 // everyReject lets all rejects through: they have been counted when they were made.
 var everyReject = pipeline.RejectLimit{Share: -1}
 
-func (r *Run) run1(ctx, read context.Context, source pipeline.Source[record.Change], sink *laneSink, stream string) error {
+func (r *Run) flow(ctx, read context.Context, source pipeline.Source[record.Change], sink *laneSink) error {
 	p := pipeline.New(pipeline.Options{Buffer: -1, RejectLimit: everyReject})
 	pipeline.Into(pipeline.From(p, source, nil), sink)
 	return p.Run(ctx, read)
