@@ -83,6 +83,7 @@ func (a *app) cli() *cli.App {
 			a.rejects(),
 			a.runs(),
 			a.rules(),
+			a.knowledge(),
 			a.migrate(),
 		},
 		Action: func(c *cli.Context) error {

@@ -20,6 +20,7 @@ CREATE TABLE ingest.search_documents (
     knowledge_hash bytea,                   -- of the transcript that this was made from; another one means that this is stale
     language       text     NOT NULL,       -- a text search configuration
     words          tsvector NOT NULL,       -- A: the customer's, B: the distilled layer's, C: the rest; and one that stands for the organisation
+    size           real     NOT NULL,       -- how many they are, by weight
     PRIMARY KEY (org_id, transcript_id, part)
 );
 CREATE INDEX search_documents_words ON ingest.search_documents USING gin (words);
@@ -29,6 +30,8 @@ CREATE TABLE ingest.search_state (
     org_id     uuid PRIMARY KEY,
     token      text        NOT NULL,        -- of what the runs had committed
     languages  text[]      NOT NULL DEFAULT '{}',
+    documents  bigint      NOT NULL DEFAULT 0,
+    size       real        NOT NULL DEFAULT 1,  -- of a document, on average
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 
