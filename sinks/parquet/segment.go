@@ -19,10 +19,16 @@ type Hold struct{}
 // Name is the tap's name in metrics.
 func (Hold) Name() string { return "hold-pages" }
 
-// Write keeps the objects. Their bodies are shared.
+// Write keeps the objects. Bodies that lie in much larger buffers are moved to buffers of their size, in the batch, too: they are in
+// memory for longer than anything else.
 func (Hold) Write(_ context.Context, b pipeline.Batch[record.Object]) ([]pipeline.File, error) {
 	if len(b.Items) == 0 {
 		return nil, nil
+	}
+	for i := range b.Items {
+		if body := &b.Items[i].Body; cap(*body) > len(*body)+len(*body)/8 {
+			*body = append(make([]byte, 0, len(*body)), *body...)
+		}
 	}
 	return []pipeline.File{{Meta: held(slices.Clone(b.Items))}}, nil
 }
