@@ -20,7 +20,7 @@ func (a *app) runs() *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "runs",
-		Usage: "list the runs of an organisation, or show one",
+		Usage: "list the runs of an organisation, show one, or undo some",
 		Subcommands: []*cli.Command{
 			{
 				Name:   "ls",
@@ -34,6 +34,13 @@ func (a *app) runs() *cli.Command {
 				ArgsUsage: "[RUN]",
 				Flags:     common(),
 				Action:    a.showRun,
+			},
+			{
+				Name:      "undo",
+				Usage:     "take back all that runs have written; says first what it will do",
+				ArgsUsage: "RUN [RUN ...]",
+				Flags:     common(&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"}),
+				Action:    a.undoRuns,
 			},
 		},
 	}
@@ -68,7 +75,7 @@ func (a *app) listRuns(c *cli.Context) error {
 				took = span(r.FinishedAt.Sub(r.StartedAt))
 			}
 			t := tally(r.Counts)
-			rows = append(rows, []string{r.ID.String(), r.Kind, string(r.State), moment(r.StartedAt, ""), took,
+			rows = append(rows, []string{r.ID.String(), r.Kind, runState(r), moment(r.StartedAt, ""), took,
 				count(t.inserted), count(t.updated), count(t.rejected), count(r.Requests)})
 		}
 		table(w, []string{"run", "kind", "state", "started", "took", "inserted", "updated", "rejected", "requests"}, rows)

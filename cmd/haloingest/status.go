@@ -79,7 +79,7 @@ func printStatus(w io.Writer, conn connection.Connection, s postgres.Status) {
 
 // runLine is a run in one line.
 func runLine(r postgres.RunInfo) string {
-	text := fmt.Sprintf("%s %s, %s, started %s", r.Kind, r.ID, r.State, moment(r.StartedAt, ""))
+	text := fmt.Sprintf("%s %s, %s, started %s", r.Kind, r.ID, runState(r), moment(r.StartedAt, ""))
 	if !r.FinishedAt.IsZero() {
 		text += ", took " + span(r.FinishedAt.Sub(r.StartedAt))
 	}
@@ -90,6 +90,13 @@ func runLine(r postgres.RunInfo) string {
 		text += ": " + r.Error
 	}
 	return text
+}
+
+func runState(r postgres.RunInfo) string {
+	if r.UndoneAt.IsZero() {
+		return string(r.State)
+	}
+	return string(r.State) + ", undone"
 }
 
 // shortDuration writes 6h0m0s as 6h.
