@@ -105,7 +105,7 @@ func (x *loading) load(t *rapid.T, kind string, o SinkOptions, list [][]record.C
 }
 
 func TestUndoingTheLastRunsLeavesEverythingAsItWasBeforeThem(t *testing.T) {
-	checks := "60"
+	checks := "25"
 	if long() {
 		checks = "3000"
 	}
