@@ -80,6 +80,7 @@ type loader struct {
 	limit   pipeline.RejectLimit
 	tally   tally                    // of the sink, this batch included
 	fault   func(point string) error // see Sink
+	again   *Again                   // see SinkOptions
 }
 
 // scratch is memory that batches share.

@@ -43,6 +43,7 @@ type SinkOptions struct {
 	// its own goes. Versions still count: what is newer than what came is left alone. What cannot be told apart from Halo's own stays:
 	// keys of documents and values that Intercom lacks on rows that are shared, activity stamps.
 	Rewrite bool
+	Again   *Again // nil: what is loaded comes for the first time
 }
 
 // Sink loads the changes of one stream into Halo's tables, one transaction per batch: checkpoint (which fences), probe, rows, links,
@@ -259,7 +260,7 @@ func (s *Sink) attempt(ctx context.Context, w *work, careful bool) (err error) {
 	l := &loader{
 		session: s.session, tx: tx, run: s.run, org: s.run.lease.org, targets: &s.targets, careful: careful,
 		used: make(map[*target]bool), scratch: &s.scratch, encoder: &s.encoder, fault: s.fault,
-		limit: s.options.Rejects, tally: s.tally, rewrite: s.options.Rewrite,
+		limit: s.options.Rejects, tally: s.tally, again: s.options.Again, rewrite: s.options.Rewrite,
 	}
 	items := make([]*item, len(s.items))
 	for i := range s.items {
@@ -337,7 +338,7 @@ func (l *loader) finish(ctx context.Context, stream string, b pipeline.Batch[rec
 		totals[c.Kind] = t
 		if it.outcome == rejected {
 			rejects = append(rejects, it.reject)
-		} else {
+		} else if l.again.mends(it) {
 			loaded[c.Kind] = append(loaded[c.Kind], c.SourceID)
 		}
 		if c.Gone == nil && c.SourceID != "" {
@@ -361,7 +362,11 @@ func (l *loader) finish(ctx context.Context, stream string, b pipeline.Batch[rec
 			seen[kind] = append(seen[kind], r.ID)
 		}
 	}
-	if err := l.run.insertRejects(ctx, l.tx, stream, rejects); err != nil {
+	fresh, err := l.again.news(ctx, l, rejects)
+	if err != nil {
+		return err
+	}
+	if err := l.run.insertRejects(ctx, l.tx, stream, fresh); err != nil {
 		return err
 	}
 	for _, kind := range record.Kinds {
