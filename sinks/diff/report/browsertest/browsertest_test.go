@@ -56,6 +56,25 @@ func TestATabHearsWhatAPageDoes(t *testing.T) {
 	}
 }
 
+func TestFaultsOfAPageAreFound(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "bad.html")
+	page := `<!doctype html><html><body><main style="width:3000px"><h1>one</h1><h3>three</h3><p id=a style="color:#999">pale</p><p id=a>twice</p><svg></svg>
+		<table><tr><td>1</table><div class=scroll>x</div><section>s</section><a href="#nowhere">n</a><a href="http://elsewhere.example/">away</a>\u202e<form></form><img src="data:,"></main>`
+	page = strings.ReplaceAll(page, "\\u202e", "\u202e")
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tab := browsertest.New(t).Open(browsertest.FileURL(file), browsertest.View{})
+	all := strings.Join(append(tab.Faults(), tab.Business()...), "\n")
+	for _, want := range []string{"wider than the window", "beyond the edge", "a picture without words", "an image without words", "a table without caption", "the keyboard does not reach",
+		"a section without a name", "a language", "skips a level", "an id twice", "leads nowhere", "cannot be seen", "contrast 2.8", "it has <form", "leads away"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not found:\n%s", want, all)
+		}
+	}
+}
+
 func TestAFileIsOpened(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a page #1 100%.html")
