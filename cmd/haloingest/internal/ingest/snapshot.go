@@ -40,7 +40,7 @@ func (s Snapshot) params(p map[string]string) {
 // segmentLimits of a batch that becomes a segment, in bytes of objects as received: large enough that a workspace of a million conversations
 // has thousands of files and not hundreds of thousands, small enough that the few of them that there are at once fit into memory and a slow
 // stream is committed every few seconds.
-var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 4 << 20, Age: 5 * time.Second}
+var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 3 << 20, Age: 5 * time.Second}
 
 func segmentSize(c record.Change) int {
 	if c.Object == nil {
