@@ -57,6 +57,11 @@ func (r Request) full() bool {
 	return r.Kind == KindBackfill && len(r.Only) == 0 && r.Since.IsZero() && r.Sample == 0
 }
 
+// completes reports whether the request covers a part of the workspace that may be the last one missing for a first sync.
+func (r Request) completes(syncedTo time.Time) bool {
+	return r.Kind == KindBackfill && r.Since.IsZero() && r.Sample == 0 && syncedTo.IsZero()
+}
+
 // Run is one run under its lease. Close it.
 type Run struct {
 	runner  *Runner
@@ -168,7 +173,12 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 		// What was skipped is still to be read; the next run takes it up where it stands.
 		outcome.State, outcome.Err = postgres.RunFailed, fmt.Errorf("skipped %s", strings.Join(skipped, ", "))
 	case r.request.full() || r.request.Kind == KindSync:
-		outcome.SyncedTo, err = r.syncedTo(ctx)
+		outcome.SyncedTo, err = r.syncedTo(ctx, r.run.StartedAt)
+	case r.request.completes(r.runner.Connection.SyncedTo):
+		var from time.Time
+		if from, err = r.run.Covered(ctx); err == nil && !from.IsZero() {
+			outcome.SyncedTo, err = r.syncedTo(ctx, from)
+		}
 	}
 	if r.keeper != nil {
 		if kerr := r.keeper.end(ctx, outcome); kerr != nil {

@@ -160,14 +160,14 @@ func (r *Run) retryStream(kind record.Kind) stream {
 	}
 }
 
-// syncedTo is the instant up to which a complete run has read all changes. The run began by the
+// syncedTo is the instant up to which all changes have been read by runs that began then or later. They began by the
 // database's clock, changes are stamped by Intercom's: where Intercom's is behind, the bookmark is set
 // back by as much.
-func (r *Run) syncedTo(ctx context.Context) (time.Time, error) {
+func (r *Run) syncedTo(ctx context.Context, began time.Time) (time.Time, error) {
 	server, err := r.runner.Client.ServerTime(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
 	behind := time.Since(server)
-	return r.run.StartedAt.Add(-max(behind, 0)), nil
+	return began.Add(-max(behind, 0)), nil
 }
