@@ -91,7 +91,7 @@ func Look(ctx context.Context, store Store, org record.UUID, attachment func(pos
 		do   func(context.Context) error
 		keys []string // of the items that need it
 	}{
-		{l.status, []string{Running}},
+		{l.status, []string{Running, Conversations}}, // which is about their total as well
 		{l.runs, []string{Backfill, Diff, Snapshot}},
 		{l.inbox, []string{Webhooks}},
 		{l.rejects, []string{Rejects}},

@@ -19,13 +19,15 @@ func Judge(e Evidence, o Options) Checklist {
 	c := Checklist{
 		Version: Version, Program: o.Program, Org: e.Org, Workspace: workspace(e), At: e.At.UTC(),
 		MaxSyncAge: short(o.MaxSyncAge), MaxDiffAge: short(o.MaxDiffAge),
-		Incomplete: append([]Incomplete{}, e.Incomplete...), Attachments: e.Attachments, Proofs: []Proof{},
+		Incomplete: append([]Incomplete{}, e.Incomplete...), Attachments: e.Attachments, Proofs: []Proof{}, Totals: []Total{},
 	}
 	for _, t := range []struct {
 		name  string
 		total postgres.Total
 	}{{"contacts", e.Status.Contacts}, {"companies", e.Status.Companies}, {"conversations", e.Status.Conversations}, {"tickets", e.Status.Tickets}} {
-		c.Totals = append(c.Totals, Total{t.name, t.total.Live, t.total.Deleted})
+		if e.Missed[Running] == nil {
+			c.Totals = append(c.Totals, Total{t.name, t.total.Live, t.total.Deleted})
+		}
 	}
 	j := judge{Evidence: e, o: o, c: &c}
 	judges := map[string]func() Item{
@@ -72,7 +74,7 @@ func (c *Checklist) conclude() {
 	}
 	c.Safe = c.ExitCode == 0
 	if !c.Safe {
-		c.Sentence = "NOT SAFE to disconnect Intercom. Not so, or not known: " + strings.Join(why, "; ") + "."
+		c.Sentence = "NOT SAFE to disconnect Intercom. Still to be settled: " + strings.Join(why, "; ") + "."
 		return
 	}
 	c.Sentence = fmt.Sprintf("SAFE to disconnect Intercom. %s of %s hold", page.Count(int64(c.count(Pass))), page.Plural(int64(len(c.Items)), "check"))

@@ -29,7 +29,9 @@ func Text(w io.Writer, c Checklist) error {
 		}
 		totals = append(totals, text)
 	}
-	fmt.Fprintf(&b, "%s\n", strings.Join(totals, ", "))
+	if len(totals) > 0 {
+		fmt.Fprintf(&b, "%s\n", strings.Join(totals, ", "))
+	}
 	for _, item := range c.Items {
 		fmt.Fprintf(&b, "\n%-7s  %s%s\n", item.Status, item.Title, item.ago())
 		fmt.Fprintf(&b, "         %s\n", item.Evidence)
