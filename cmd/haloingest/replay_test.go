@@ -36,8 +36,7 @@ var replayed = map[string]string{
 	"pending_links":     "SELECT to_jsonb(t) - 'run_id' FROM ingest.pending_links t",
 	"tombstones":        "SELECT to_jsonb(t) - 'run_id' FROM ingest.tombstones t",
 	"contact_companies": "SELECT to_jsonb(t) - 'run_id' FROM ingest.contact_companies t",
-	"rejects": `SELECT jsonb_build_array(cause, stream, stage, kind, source_id, field, reason, payload, resolved_at IS NULL) FROM ingest.rejects
-		GROUP BY cause, stream, stage, kind, source_id, field, reason, payload, resolved_at IS NULL`,
+	"rejects":           "SELECT jsonb_build_array(cause, stream, stage, kind, source_id, field, reason, payload) FROM ingest.rejects WHERE resolved_at IS NULL",
 }
 
 // withoutTimes is for databases that have read at different times.

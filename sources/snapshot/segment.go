@@ -214,3 +214,10 @@ func (r *Reader) Objects(ctx context.Context, seg Segment) ([]record.Object, err
 	}
 	return list, nil
 }
+
+// Refused reads the rejects of a segment alone.
+func (r *Reader) Refused(ctx context.Context, seg Segment) ([]pipeline.Reject, error) {
+	seg.Files = slices.DeleteFunc(slices.Clone(seg.Files), func(f *file.FileInfo) bool { return !isRejects(f) })
+	c, err := r.Changes(ctx, seg)
+	return c.Rejects, err
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -95,6 +96,17 @@ func Left(segments []Segment, done map[string]bool) (left, later []Segment) {
 		}
 	}
 	return left, later
+}
+
+// SeqOf is the number of the segment that a page's name is of.
+func SeqOf(page string) (int64, error) {
+	name, _, _ := strings.Cut(page, " ")
+	number := name[strings.LastIndex(name, "/")+1:]
+	seq, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("page %q: that is no name of a segment's page", page)
+	}
+	return seq, nil
 }
 
 // IsPart reports whether the page of that name has left something for Later.

@@ -19,19 +19,21 @@ import (
 // states of an object the order of runs decides where their versions do not. Only conversations and tickets of one stream are
 // loaded several segments at once.
 func (r *Run) load(ctx, read context.Context) error {
-	for _, s := range r.runner.Snapshot.Runs {
+	var err error
+	if r.refusals, err = r.readRefusals(ctx); err != nil {
+		return err
+	}
+	for i, s := range r.runner.Snapshot.Runs {
 		if !s.Complete {
 			r.runner.Log.Warn("a run of the snapshot is not complete; what it has is loaded", "run", s.Manifest.Run, "kind", s.Kind, "started", s.StartedAt)
 		}
-		streams := s.Streams(parquet.LayerRows)
-		if r.request.Remap {
-			streams = s.ObjectStreams()
-		}
-		for _, stream := range streams {
+		for j, stream := range r.streams(s) {
 			if read.Err() != nil {
 				return pipeline.ErrStopped
 			}
 			r.progress.start(stream.Name)
+			r.at = position{run: i, stream: j}
+			r.pages = pagesOf(s, stream.Name)
 			err := r.stream(ctx, read, s, stream)
 			if err != nil {
 				return fmt.Errorf("load %s of run %s: %w", stream.Name, s.Manifest.Run, err)
@@ -46,6 +48,19 @@ func (r *Run) load(ctx, read context.Context) error {
 	}
 	r.progress.complete()
 	return nil
+}
+
+// pagesOf are the segments of a stream's pages by number.
+func pagesOf(s *snapshot.Run, stream string) map[int64]snapshot.Segment {
+	list := make(map[int64]snapshot.Segment)
+	for _, x := range s.Streams(parquet.LayerPages) {
+		if x.Name == stream {
+			for _, seg := range x.Segments {
+				list[seg.Seq] = seg
+			}
+		}
+	}
+	return list
 }
 
 // lanes is how many segments are loaded at once where their order does not matter; more gain nothing (performance.md, item 7).
@@ -131,6 +146,7 @@ func (r *Run) remap(ctx, read context.Context, s *snapshot.Run, stream snapshot.
 // laneSink commits each batch as the segment that its cursor names.
 type laneSink struct {
 	*postgres.Sink
+	again    *again
 	progress *progress
 	stream   string
 	part     func(name string) // told of pages that have left something for later; nil: there are none
@@ -143,10 +159,14 @@ func (r *Run) sink(stream string, lane int) *laneSink {
 	if lane > 0 {
 		name = fmt.Sprintf("%s (%d)", stream, lane+1)
 	}
-	if r.sinks[name] == nil {
-		r.sinks[name] = r.run.Sink(name, postgres.SinkOptions{})
+	s := r.sinks[name]
+	if s == nil {
+		a := &again{run: r, reader: r.runner.Snapshot.NewReader()}
+		s = &laneSink{Sink: r.run.Sink(name, postgres.SinkOptions{Again: a.options()}), again: a, progress: r.progress, stream: stream}
+		r.sinks[name] = s
 	}
-	return &laneSink{Sink: r.sinks[name], progress: r.progress, stream: stream}
+	s.again.at, s.again.segments, s.part = r.at, r.pages, nil
+	return s
 }
 
 // Commit loads the batch unless it is there. The objects that were rejected before count as rejected, as in the run that read them.
@@ -158,6 +178,11 @@ func (s *laneSink) Commit(ctx context.Context, b pipeline.Batch[record.Change]) 
 		}
 	}
 	name := string(b.Cursor)
+	var err error
+	if s.again.at.seq, err = snapshot.SeqOf(name); err != nil {
+		return err
+	}
+	s.again.objects = nil
 	if _, err := s.CommitSegment(ctx, name, b); err != nil {
 		return err
 	}

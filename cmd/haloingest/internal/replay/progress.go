@@ -23,14 +23,10 @@ type streamProgress struct {
 }
 
 // newProgress counts what there is to load.
-func newProgress(s *snapshot.Snapshot, remap bool) *progress {
+func newProgress(runs []*snapshot.Run, streams func(*snapshot.Run) []snapshot.Stream) *progress {
 	p := &progress{started: time.Now()}
-	for _, run := range s.Runs {
-		streams := run.Streams(parquet.LayerRows)
-		if remap {
-			streams = run.ObjectStreams()
-		}
-		for _, stream := range streams {
+	for _, run := range runs {
+		for _, stream := range streams(run) {
 			p.stream(stream.Name).Total += objects(stream.Segments)
 		}
 	}

@@ -59,8 +59,11 @@ type Run struct {
 	rules    distill.Rules
 	synced   time.Time // up to where the bookmark may be moved; zero: not at all
 	progress *progress
-	sinks    map[string]*postgres.Sink
-	done     map[string]bool // segments that are committed, by the names of their pages
+	sinks    map[string]*laneSink
+	refusals refusals
+	at       position                   // of the stream that is loaded
+	pages    map[int64]snapshot.Segment // its pages, by segment
+	done     map[string]bool            // segments that are committed, by the names of their pages
 }
 
 // Start takes the organisation's lease and starts or resumes a run. The error is postgres.ErrHeld if another run holds it.
@@ -108,7 +111,7 @@ const (
 )
 
 func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Request) (*Run, error) {
-	out := &Run{runner: r, request: request, lease: lease, sinks: make(map[string]*postgres.Sink)}
+	out := &Run{runner: r, request: request, lease: lease, sinks: make(map[string]*laneSink)}
 	out.synced = bookmark(r.Snapshot, r.Connection)
 	params := map[string]string{
 		paramSnapshot:                 r.Snapshot.Location(),
@@ -142,7 +145,7 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if out.done, err = out.run.Segments(ctx); err != nil {
 		return nil, err
 	}
-	out.progress = newProgress(r.Snapshot, request.Remap)
+	out.progress = newProgress(r.Snapshot.Runs, out.streams)
 	return out, nil
 }
 
