@@ -15,6 +15,7 @@ import (
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
 	"haloingest/sources/halo"
+	"haloingest/sources/intercom"
 )
 
 // sides are both sides of a diff, open.
@@ -23,11 +24,14 @@ type sides struct {
 	live        *compare.Live // nil: Intercom is neither
 	id          record.UUID
 	watermark   time.Time
-	without     []string          // entities that are not compared
-	refused     map[string]string // those of them that the token may not read: why
+	without     []string           // entities that are not compared
+	refused     map[string]refusal // those of them that the token may not read
 	notes       []string
 	closers     []func() error
 }
+
+// refusal is why something cannot be read: for a sentence, and as Intercom says it.
+type refusal struct{ short, whole string }
 
 func (s *sides) close() error {
 	var err error
@@ -45,7 +49,7 @@ func newDiffID() (id record.UUID) {
 
 // openSides opens what the operands name.
 func (a *app) openSides(c *cli.Context, ws *workspace, r diffRequest) (_ *sides, err error) {
-	s := &sides{id: newDiffID(), refused: map[string]string{}}
+	s := &sides{id: newDiffID(), refused: map[string]refusal{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -84,15 +88,8 @@ func (a *app) openLive(c *cli.Context, ws *workspace, r diffRequest, s *sides) (
 	if err != nil {
 		return nil, err
 	}
-	for _, kind := range access.Missing {
-		list, err := diff.EntitiesOf([]string{kind.Stream()})
-		if err != nil {
-			return nil, err
-		}
-		for _, entity := range list {
-			s.without = append(s.without, entity)
-			s.refused[entity] = fmt.Sprintf("the token may not read %s (%s)", kind.Stream(), access.Reasons[kind])
-		}
+	if err := s.refuse(access); err != nil {
+		return nil, err
 	}
 	if r.level != diff.LevelFull && !slices.Contains(s.without, "knowledge") {
 		s.without = append(s.without, "knowledge") // it is made of whole conversations
@@ -120,6 +117,30 @@ func (a *app) openLive(c *cli.Context, ws *workspace, r diffRequest, s *sides) (
 		return compare.Counted{Live: s.live}, nil
 	}
 	return s.live, nil
+}
+
+// refuse leaves out what the token may not read. Conversations that are tickets are hidden from one that may not read tickets
+// (fact sheet, section 2.3), so then nothing can be said of conversations either.
+func (s *sides) refuse(access intercom.Access) error {
+	for _, kind := range access.Missing {
+		streams := []string{kind.Stream()}
+		why := refusal{fmt.Sprintf("the token may not read %s", kind.Stream()), access.Reasons[kind].Error()}
+		if kind == record.KindTicket {
+			streams = append(streams, record.KindConversation.Stream())
+			why.short += ", so conversations that are tickets are hidden from it"
+		}
+		list, err := diff.EntitiesOf(streams)
+		if err != nil {
+			return err
+		}
+		for _, entity := range list {
+			if _, known := s.refused[entity]; !known {
+				s.without = append(s.without, entity)
+				s.refused[entity] = why
+			}
+		}
+	}
+	return nil
 }
 
 // liveOptions are how the workspace is read: as a backfill of the runner would.
@@ -160,10 +181,10 @@ func (s *sides) judge(r *diff.Report, err error) {
 	streams := map[string]bool{}
 	for entity, why := range s.refused {
 		wanted, _ := diff.EntitiesOf(r.Only) // it has been checked
-		if slices.Contains(wanted, entity) && !streams[why] {
-			streams[why] = true
-			open = append(open, why)
-			r.Notes = append(r.Notes, "Not verified: "+why+".")
+		if slices.Contains(wanted, entity) && !streams[why.short] {
+			streams[why.short] = true
+			open = append(open, why.short)
+			r.Notes = append(r.Notes, "Not verified: "+why.short+" ("+why.whole+").")
 		}
 	}
 	slices.Sort(open)

@@ -56,6 +56,15 @@ func (a *app) mend(c *cli.Context, ws *workspace, id string) error {
 		return err
 	}
 	defer runner.Client.Close()
+	access, err := runner.Client.Check(c.Context)
+	if err != nil {
+		return err
+	}
+	if len(access.Missing) > 0 {
+		// What it may not see would look as if it were gone.
+		kind := access.Missing[0]
+		return fmt.Errorf("nothing was mended: the token may not read %s, and what it may not see looks deleted: %w", kind.Stream(), access.Reasons[kind])
+	}
 	job, err := runner.Start(c.Context, ingest.Request{Kind: ingest.KindRepair, Repair: &ingest.Repair{
 		Diff: run.ID, Strays: repairs.Strays,
 		IDs: func(_ context.Context, kind record.Kind) iter.Seq2[string, error] {

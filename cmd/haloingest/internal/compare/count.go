@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
+	"time"
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
@@ -17,6 +18,7 @@ import (
 // of each day of creation. It is written by the one goroutine that reads the source, and read when that has ended.
 type tally struct {
 	kind   record.Kind
+	began  time.Time
 	until  int64 // the end of the walk, unix seconds, not included; 0: it has none
 	seed   maphash.Seed
 	ids    []uint64
@@ -26,8 +28,11 @@ type tally struct {
 	untold int64 // conversations of which it tells none
 }
 
+// clockSkew is how far Intercom's clock may be from ours.
+const clockSkew = time.Minute
+
 func newTally(kind record.Kind, until int64) *tally {
-	return &tally{kind: kind, until: until, seed: maphash.MakeSeed(), days: make(map[int64]int)}
+	return &tally{kind: kind, began: time.Now().Add(-clockSkew), until: until, seed: maphash.MakeSeed(), days: make(map[int64]int)}
 }
 
 const day = 24 * 60 * 60

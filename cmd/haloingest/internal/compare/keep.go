@@ -69,7 +69,7 @@ func (l *Live) Publish(ctx context.Context) error {
 	k := l.keeper
 	complete := true
 	for _, kind := range record.Kinds {
-		complete = complete && l.done[kind]
+		complete = complete && l.tallies[kind] != nil
 	}
 	conn := l.o.Connection
 	m := parquet.Manifest{

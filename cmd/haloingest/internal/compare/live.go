@@ -46,21 +46,22 @@ type Options struct {
 // they have, which is all that Hash covers; see ListedDatabase.
 type Live struct {
 	o         Options
-	mapping   *ingest.Mapping // nil: not prepared
-	keeper    *keeper         // nil: no snapshot is kept
-	knowledge *spill          // of the last walk over conversations
+	mapping   *ingest.Mapping        // nil: not prepared
+	keeper    *keeper                // nil: no snapshot is kept
+	knowledge *spill                 // of the last walk over conversations
+	tallies   map[record.Kind]*tally // of what was read to its end
+	named     map[string]bool        // companies that contacts name
 
 	mu      sync.Mutex // guards what follows, for who asks from other goroutines
 	walks   []*progress
 	checks  []diff.Check
 	notes   []string
 	rejects map[record.Kind]map[string]string // by id: why
-	done    map[record.Kind]bool              // read to its end
 }
 
 // NewLive returns the side.
 func NewLive(o Options) *Live {
-	return &Live{o: o, rejects: make(map[record.Kind]map[string]string), done: make(map[record.Kind]bool)}
+	return &Live{o: o, rejects: make(map[record.Kind]map[string]string), tallies: make(map[record.Kind]*tally), named: make(map[string]bool)}
 }
 
 // Close removes temporary files.
@@ -134,11 +135,8 @@ func (l *Live) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (l *Live) walked(kind record.Kind) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.done[kind] = true
-}
+// walked notes that a kind was read to its end.
+func (l *Live) walked(t *tally) { l.tallies[t.kind] = t }
 
 // entityOf is the entity that a kind's rows are.
 func entityOf(kind record.Kind) string { return kind.Table() }
@@ -223,7 +221,10 @@ func (l *Live) walk(ctx context.Context, kind record.Kind, level diff.Level, yie
 		}
 		l.check(diff.Check{Name: "messages of conversations by Intercom's own count", Want: sum.expected, Got: sum.held, Detail: detail})
 	}
-	l.walked(kind)
+	l.walked(t)
+	if kind == record.KindContact {
+		return true, l.namedCompanies(ctx)
+	}
 	return true, nil
 }
 
@@ -312,6 +313,11 @@ func (l *Live) startKnowledge() (err error) {
 // another time whenever somebody looks, and says nothing of whether the object has changed.
 func (l *Live) take(list []record.Fingerprint, c *record.Change) ([]record.Fingerprint, error) {
 	c.Version.FetchedAt = time0
+	if c.EndUser != nil {
+		for _, id := range c.EndUser.Companies {
+			l.named[id] = true
+		}
+	}
 	if k, ok := c.KnowledgeFingerprint(); ok {
 		if err := l.knowledge.add(k); err != nil {
 			return list, err
