@@ -16,9 +16,10 @@ type Evidence struct {
 	At         time.Time // by the database's clock
 	Connection connection.Connection
 
-	Status      postgres.Status
-	Backfill    *postgres.RunInfo // the newest complete one of everything; nil: none
-	Unfinished  *postgres.RunInfo // a newer backfill that is not complete
+	Status postgres.Status
+	// Walks are the complete backfills that have read a stream from its beginning to its end, whatever else they read, newest first.
+	Walks       []Walk
+	Unfinished  *postgres.RunInfo // the newest backfill that is neither complete nor put aside; nil: none
 	Replay      *postgres.RunInfo // the newest complete one of everything
 	Wrote       *Write            // what changed Halo's rows last; nil: nothing ever did
 	Inbox       Inbox
@@ -34,6 +35,15 @@ type Evidence struct {
 
 	// Missed is why items could not be looked at, by key.
 	Missed map[string]error
+}
+
+// Walk is a stream that a backfill has read to its end.
+type Walk struct {
+	Stream                      string
+	Run                         record.UUID
+	Attempts                    int64
+	UserIDField, CompanyIDField string // with which its objects were mapped; "": not known
+	StartedAt, FinishedAt       time.Time
 }
 
 // Write is a run, or its undoing, that changed Halo's rows.
@@ -61,9 +71,9 @@ type LinkCounts struct {
 type Kept struct {
 	Location           string
 	Runs, Files, Bytes int64
-	Backfill           record.UUID // the newest complete backfill of everything that is in it; zero: none
-	NewestAt           time.Time   // of the newest run in it
-	// Left is the first run after that backfill which wrote and is not in it; zero: none.
+	Walked             bool      // backfills of all streams are in it
+	NewestAt           time.Time // of the newest run in it
+	// Left is the first run since those backfills began which wrote and is not in it; zero: none.
 	Left Write
 }
 
@@ -74,6 +84,16 @@ const mostIncomplete = 1000
 type Store struct {
 	DB          *postgres.DB
 	Connections *connection.Store
+}
+
+// walk returns the newest walk of a stream that was mapped with these id fields.
+func walk(list []Walk, stream string, conn connection.Connection) (Walk, bool) {
+	for _, w := range list {
+		if w.Stream == stream && (w.UserIDField == "" || w.UserIDField == conn.UserIDField) && (w.CompanyIDField == "" || w.CompanyIDField == conn.CompanyIDField) {
+			return w, true
+		}
+	}
+	return Walk{}, false
 }
 
 // Look gathers the evidence. What the database does not let it see is in Missed; an error means that nothing can be said. each is
@@ -119,9 +139,8 @@ func Look(ctx context.Context, store Store, org record.UUID, attachment func(pos
 
 type look struct {
 	Evidence
-	db *postgres.DB
-	// wrote are the runs that wrote, newest first, with the backfills of everything among them marked.
-	wrote []Write
+	db    *postgres.DB
+	wrote []Write // newest first
 }
 
 func (l *look) now(ctx context.Context) (at time.Time, err error) {

@@ -112,40 +112,72 @@ func (j judge) connected() Item {
 }
 
 func (j judge) backfill() Item {
-	b := j.Backfill
-	if b == nil {
-		item := Item{Status: Fail, Evidence: "No backfill of everything has come to its end.", Advice: "Run it; it goes on where it was stopped:", Next: []string{j.command("backfill")}}
-		if u := j.Unfinished; u != nil {
-			item.Evidence = fmt.Sprintf("The backfill of %s is %s%s.", page.Moment(u.StartedAt), u.State, because(u.Error))
-			item.Details = streams(*u)
-		}
-		if r := j.Replay; r != nil && j.Unfinished == nil {
-			// What a replay loads is what a backfill read; whether that is all is for the diff to say.
-			return Item{
-				Status: Warn, ProofAt: r.FinishedAt,
-				Evidence: fmt.Sprintf("The rows were loaded from a snapshot, by the replay that ended %s; no backfill of everything was made. Whether they are all is what the diff below says.", page.Moment(r.FinishedAt)),
-				Advice:   "To read the workspace itself:", Next: []string{j.command("backfill")},
-			}
-		}
-		return item
-	}
-	item := Item{ProofAt: b.FinishedAt, Details: streams(*b)}
-	var missing []string
+	var missing, other, details []string
+	runs := map[record.UUID]bool{}
+	item := Item{Status: Pass}
+	var began time.Time
+	var attempts int64
 	for _, kind := range record.Kinds {
-		if !slices.ContainsFunc(b.Streams, func(s postgres.StreamInfo) bool { return s.Stream == kind.Stream() && s.Complete && s.Skipped == "" }) {
-			missing = append(missing, kind.Stream())
+		name := kind.Stream()
+		w, ok := walk(j.Walks, name, j.Connection)
+		if !ok {
+			missing = append(missing, name)
+			if slices.ContainsFunc(j.Walks, func(w Walk) bool { return w.Stream == name }) {
+				other = append(other, name)
+			}
+			continue
+		}
+		if !runs[w.Run] {
+			attempts += w.Attempts
+		}
+		runs[w.Run] = true
+		details = append(details, fmt.Sprintf("%s: complete, %s", name, page.Moment(w.FinishedAt)))
+		// The oldest one is how old the proof is; what has changed since is for the sync.
+		if item.ProofAt.IsZero() || w.FinishedAt.Before(item.ProofAt) {
+			item.ProofAt = w.FinishedAt
+		}
+		if began.IsZero() || w.StartedAt.Before(began) {
+			began = w.StartedAt
 		}
 	}
+	item.Details = details
 	if len(missing) > 0 {
-		item.Status = Fail
-		item.Evidence = fmt.Sprintf("The backfill that ended %s has not read %s to the end.", page.Moment(b.FinishedAt), list(missing))
-		item.Advice, item.Next = "Give the token the missing permission, connect again, and read everything anew:", []string{j.command("backfill", "--restart")}
-		return item
+		return j.noBackfill(item, missing, other)
 	}
-	item.Status = Pass
-	item.Evidence = fmt.Sprintf("The backfill that began %s has read all four streams to the end, in %s.", page.Moment(b.StartedAt), page.Plural(int64(b.Attempts), "attempt"))
-	if u := j.Unfinished; u != nil && u.StartedAt.After(b.FinishedAt) {
+	what := "The backfill that began %s has"
+	if len(runs) > 1 {
+		what = page.Count(int64(len(runs))) + " backfills, the first of %s, have"
+	}
+	item.Evidence = fmt.Sprintf(what+" read all four streams to the end, in %s.", page.Moment(began), page.Plural(attempts, "attempt"))
+	if u := j.Unfinished; u != nil && u.StartedAt.After(item.ProofAt) {
 		item.Evidence += fmt.Sprintf(" A further one, begun %s, is %s%s.", page.Moment(u.StartedAt), u.State, because(u.Error))
+	}
+	return item
+}
+
+func (j judge) noBackfill(item Item, missing, other []string) Item {
+	item.Status = Fail
+	item.Advice, item.Next = "Run it; it goes on where it was stopped:", []string{j.command("backfill")}
+	switch {
+	case len(missing) < len(record.Kinds):
+		item.Evidence = fmt.Sprintf("No backfill has read %s to the end.", list(missing))
+	case j.Replay != nil && j.Unfinished == nil && len(other) == 0:
+		// What a replay loads is what a backfill read; whether that is all is for the diff to say.
+		r := j.Replay
+		item.Status, item.ProofAt = Warn, r.FinishedAt
+		item.Evidence = fmt.Sprintf("The rows were loaded from a snapshot, by the replay that ended %s; no backfill was made. Whether they are all is what the diff below says.", page.Moment(r.FinishedAt))
+		item.Advice = "To read the workspace itself:"
+		return item
+	default:
+		item.ProofAt = time.Time{}
+		item.Evidence = "No backfill of everything has come to its end."
+	}
+	if len(other) > 0 {
+		item.Evidence += fmt.Sprintf(" What was read of %s was mapped with other id fields than the connection has now.", list(other))
+	}
+	if u := j.Unfinished; u != nil {
+		item.Evidence += fmt.Sprintf(" The one of %s is %s%s.", page.Moment(u.StartedAt), u.State, because(u.Error))
+		item.Details = append(item.Details, streams(*u)...)
 	}
 	return item
 }
@@ -335,14 +367,14 @@ func (j judge) snapshot() Item {
 	}
 	best := j.Snapshots[0]
 	for _, k := range j.Snapshots {
-		if k.whole() && !best.whole() || best.Backfill.IsZero() && !k.Backfill.IsZero() {
+		if k.whole() && !best.whole() || k.Walked && !best.Walked {
 			best = k
 		}
 	}
 	item := Item{Status: Pass, ProofAt: best.NewestAt}
 	item.Evidence = fmt.Sprintf("%s holds %s of %s, %s", page.Visible(best.Location), page.Plural(best.Files, "file"), page.Plural(best.Runs, "run"), page.Size(best.Bytes))
 	switch {
-	case best.Backfill.IsZero():
+	case !best.Walked:
 		item.Status, item.Advice, item.Next = Warn, "To keep all:", next
 		item.Evidence += ", but no backfill of everything is in it."
 	case !best.Left.Run.IsZero():
@@ -361,7 +393,7 @@ func (j judge) snapshot() Item {
 }
 
 // whole reports whether the snapshot has everything that is in the tables.
-func (k Kept) whole() bool { return !k.Backfill.IsZero() && k.Left.Run.IsZero() }
+func (k Kept) whole() bool { return k.Walked && k.Left.Run.IsZero() }
 
 // diff judges the newest diff that could prove that Halo has everything: of the workspace itself, or of a snapshot that has
 // everything while the sync is fresh.

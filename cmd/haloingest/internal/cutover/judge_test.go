@@ -41,22 +41,22 @@ func diffOf(left string, verdict diff.Verdict, started time.Time) postgres.DiffR
 
 // good is the evidence of a migration that is done.
 func good() Evidence {
-	backfill := postgres.RunInfo{ID: runA, Kind: "backfill", State: postgres.RunComplete, Attempts: 2, StartedAt: ago(30 * time.Hour), FinishedAt: ago(20 * time.Hour)}
+	var walks []Walk
 	for _, kind := range record.Kinds {
-		backfill.Streams = append(backfill.Streams, postgres.StreamInfo{Stream: kind.Stream(), Complete: true})
+		walks = append(walks, Walk{Stream: kind.Stream(), Run: runA, Attempts: 2, UserIDField: "email", CompanyIDField: "name", StartedAt: ago(30 * time.Hour), FinishedAt: ago(20 * time.Hour)})
 	}
 	return Evidence{
 		Org: org, At: now,
 		Connection: connection.Connection{
-			Org: org, Region: "eu", Workspace: record.Workspace{ID: "abc123", Name: "Acme"}, Connected: true, TokenHint: "wxyz", HasWebhookSecret: true,
+			Org: org, Region: "eu", Workspace: record.Workspace{ID: "abc123", Name: "Acme"}, Connected: true, TokenHint: "wxyz", HasWebhookSecret: true, UserIDField: "email", CompanyIDField: "name",
 			ConnectedAt: ago(48 * time.Hour), LastSyncedAt: ago(time.Hour), SyncedTo: ago(70 * time.Minute),
 		},
 		Status: postgres.Status{Contacts: postgres.Total{Live: 9_000, Deleted: 12}, Companies: postgres.Total{Live: 310}, Conversations: postgres.Total{Live: 20_000}, Tickets: postgres.Total{Live: 411},
 			Run: &postgres.RunInfo{Kind: "sync", State: postgres.RunComplete}},
-		Backfill:  &backfill,
+		Walks:     walks,
 		Wrote:     &Write{Run: runB, Kind: "sync", At: ago(time.Hour)},
 		Inbox:     Inbox{Received: 1_200, Newest: ago(3 * time.Minute)},
-		Snapshots: []Kept{{Location: "/data/snapshot", Runs: 12, Files: 340, Bytes: 9 << 30, Backfill: runA, NewestAt: ago(time.Hour)}},
+		Snapshots: []Kept{{Location: "/data/snapshot", Runs: 12, Files: 340, Bytes: 9 << 30, Walked: true, NewestAt: ago(time.Hour)}},
 		Diffs:     []postgres.DiffRun{diffOf("intercom", diff.VerdictEqual, ago(40*time.Minute))},
 	}
 }
@@ -98,14 +98,20 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 		next   string // a command
 	}{
 		{"disconnected", func(e *Evidence) { e.Connection.Connected = false }, Options{}, Connected, Fail, "no access token is stored", "haloingest connect --region eu --token-file FILE"},
-		{"no backfill", func(e *Evidence) { e.Backfill = nil }, Options{}, Backfill, Fail, "No backfill of everything", "haloingest backfill"},
+		{"no backfill", func(e *Evidence) { e.Walks = nil }, Options{}, Backfill, Fail, "No backfill of everything", "haloingest backfill"},
 		{"an interrupted backfill", func(e *Evidence) {
-			e.Backfill = nil
+			e.Walks = nil
 			e.Unfinished = &postgres.RunInfo{State: postgres.RunFailed, Error: "skipped tickets", Streams: []postgres.StreamInfo{{Stream: "tickets", Skipped: "the token may not read tickets"}}}
 		}, Options{}, Backfill, Fail, "tickets: skipped: the token may not read tickets", "haloingest backfill"},
-		{"a stream left out", func(e *Evidence) { e.Backfill.Streams = e.Backfill.Streams[:3] }, Options{}, Backfill, Fail, "has not read ", "haloingest backfill --restart"},
-		{"a stream skipped", func(e *Evidence) { e.Backfill.Streams[0].Skipped = "no permission" }, Options{}, Backfill, Fail, "skipped: no permission", "haloingest backfill --restart"},
-		{"replayed", func(e *Evidence) { e.Replay, e.Backfill = e.Backfill, nil }, Options{}, Backfill, Warn, "loaded from a snapshot", "haloingest backfill"},
+		{"a stream left out", func(e *Evidence) {
+			e.Walks = slices.DeleteFunc(e.Walks, func(w Walk) bool { return w.Stream == "tickets" })
+		}, Options{}, Backfill, Fail, "No backfill has read tickets to the end.", "haloingest backfill"},
+		{"a backfill in parts", func(e *Evidence) { e.Walks[3].Run, e.Walks[3].FinishedAt = runB, ago(30*time.Hour) }, Options{}, Backfill, Pass, "2 backfills, the first of 2026-11-19 06:00:00 UTC, have read all four streams to the end, in 4 attempts.", ""},
+		{"a stream read again in vain", func(e *Evidence) {
+			e.Unfinished = &postgres.RunInfo{State: postgres.RunInterrupted, StartedAt: ago(time.Hour)}
+		}, Options{}, Backfill, Pass, "A further one, begun 2026-11-20 11:00:00 UTC, is interrupted.", ""},
+		{"other id fields", func(e *Evidence) { e.Connection.UserIDField = "id" }, Options{}, Backfill, Fail, "mapped with other id fields", "haloingest backfill"},
+		{"replayed", func(e *Evidence) { e.Walks, e.Replay = nil, &postgres.RunInfo{FinishedAt: ago(time.Hour)} }, Options{}, Backfill, Warn, "loaded from a snapshot", "haloingest backfill"},
 		{"a run under way", func(e *Evidence) {
 			e.Status.Lease = &postgres.LeaseInfo{Alive: true, Holder: "sync on host (process 7)"}
 			e.Status.Run = &postgres.RunInfo{Kind: "sync", State: postgres.RunRunning, StartedAt: ago(time.Minute)}
@@ -141,7 +147,7 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 		}, Options{}, Attachments, Fail, "4 saved (99 B), 1 could not be saved", "haloingest sync --attachments DIR"},
 		{"files that are saved or gone", func(e *Evidence) { e.Attachments = Inventory{Wanted: true, Files: 5, Saved: 4, Gone: 1} }, Options{}, Attachments, Pass, "1 gone with their conversation or ticket", ""},
 		{"no snapshot", func(e *Evidence) { e.Snapshots = nil }, Options{}, Snapshot, Warn, "No snapshot was kept", "haloingest backfill --restart --snapshot DIR"},
-		{"a part of a snapshot", func(e *Evidence) { e.Snapshots[0].Backfill = record.UUID{} }, Options{}, Snapshot, Warn, "no backfill of everything is in it", "haloingest backfill --restart --snapshot DIR"},
+		{"a part of a snapshot", func(e *Evidence) { e.Snapshots[0].Walked = false }, Options{}, Snapshot, Warn, "no backfill of everything is in it", "haloingest backfill --restart --snapshot DIR"},
 		{"a snapshot that lacks a run", func(e *Evidence) { e.Snapshots[0].Left = Write{Run: runB, Kind: "sync", At: ago(time.Hour)} }, Options{}, Snapshot, Warn, "What the sync of 2026-11-20 11:00:00 UTC wrote is not in it", "haloingest backfill --restart --snapshot DIR"},
 		{"no diff", func(e *Evidence) { e.Diffs = nil }, Options{}, Diff, Fail, "No diff of everything", "haloingest diff intercom postgres"},
 		{"a diff of a part", func(e *Evidence) { e.Diffs[0].Only = []string{"contacts"} }, Options{}, Diff, Fail, "contacts only", "haloingest diff intercom postgres"},

@@ -76,28 +76,33 @@ func TestAnOrganisationThatWasNeverConnectedHasNoChecklist(t *testing.T) {
 	}
 }
 
-func TestTheRightBackfillIsFound(t *testing.T) {
+func TestTheRightBackfillsAreFound(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	if e := p.look(); e.Backfill != nil || e.Unfinished != nil || e.Replay != nil || e.Wrote != nil {
+	if e := p.look(); len(e.Walks) > 0 || e.Unfinished != nil || e.Replay != nil || e.Wrote != nil {
 		t.Errorf("there is nothing, and it found %+v", e)
 	}
-	// Only RUN2 is a complete backfill of everything: the others are of a part, unfinished, undone, or another's.
+	// RUN1 has read contacts, RUN2 has read everything but tickets, which it skipped. The others are of a part, unfinished, undone, or another's.
 	p.sql(`INSERT INTO ingest.runs (org_id, id, kind, spec, state, started_at, finished_at, undone_at) VALUES
-		('ORG', 'RUN1', 'backfill', '{"only":["contacts"]}', 'complete', now() - interval '1 hour', now() - interval '50 minutes', NULL),
+		('ORG', 'RUN1', 'backfill', '{"only":["contacts"],"params":{"user_id_field":"id","company_id_field":"name"}}', 'complete', now() - interval '1 hour', now() - interval '50 minutes', NULL),
 		('ORG', gen_random_uuid(), 'backfill', '{"since":"2026-01-01T00:00:00Z"}', 'complete', now() - interval '1 hour', now() - interval '49 minutes', NULL),
 		('ORG', gen_random_uuid(), 'backfill', '{"sample":10}', 'complete', now() - interval '1 hour', now() - interval '48 minutes', NULL),
-		('ORG', 'RUN2', 'backfill', '{"params":{"user_id_field":"id"},"track":true}', 'complete', now() - interval '3 hours', now() - interval '2 hours', NULL),
+		('ORG', 'RUN2', 'backfill', '{"track":true}', 'complete', now() - interval '3 hours', now() - interval '2 hours', NULL),
 		('ORG', gen_random_uuid(), 'backfill', '{}', 'complete', now() - interval '1 hour', now() - interval '47 minutes', now()),
 		('ORG', gen_random_uuid(), 'backfill', '{}', 'abandoned', now() - interval '1 hour', NULL, NULL),
 		('ORG', 'RUN3', 'backfill', '{}', 'failed', now() - interval '1 hour', NULL, NULL),
 		('ORG', gen_random_uuid(), 'sync', '{}', 'complete', now() - interval '1 hour', now() - interval '46 minutes', NULL),
 		('OTHER', gen_random_uuid(), 'backfill', '{}', 'complete', now(), now(), NULL)`)
-	p.sql(`INSERT INTO ingest.checkpoints (org_id, run_id, stream, epoch, seq, complete, skipped) VALUES
-		('ORG', 'RUN2', 'contacts', 1, 1, true, NULL), ('ORG', 'RUN2', 'tickets', 1, 0, false, 'no permission')`)
+	p.sql(`INSERT INTO ingest.checkpoints (org_id, run_id, stream, epoch, seq, complete, skipped)
+		SELECT r.org_id, r.id, s, 1, 1, NOT (r.id = 'RUN2' AND s = 'tickets'), CASE WHEN r.id = 'RUN2' AND s = 'tickets' THEN 'no permission' END
+		FROM ingest.runs r, unnest('{companies,contacts,conversations,tickets,deleted-conversations}'::text[]) s WHERE r.id <> 'RUN3'`)
 	e := p.look()
-	if e.Backfill == nil || e.Backfill.ID != (record.UUID{2}) || len(e.Backfill.Streams) != 2 || e.Backfill.Streams[1].Skipped != "no permission" {
-		t.Errorf("the backfill is %+v", e.Backfill)
+	var got []string
+	for _, w := range e.Walks {
+		got = append(got, fmt.Sprintf("%d %s %s", w.Run[0], w.Stream, w.UserIDField))
+	}
+	if diff := cmp.Diff([]string{"1 contacts id", "2 companies ", "2 contacts ", "2 conversations "}, got); diff != "" {
+		t.Errorf("walks (-want +got):\n%s", diff)
 	}
 	if e.Unfinished == nil || e.Unfinished.ID != (record.UUID{3}) {
 		t.Errorf("the unfinished one is %+v", e.Unfinished)
@@ -225,12 +230,14 @@ func TestASnapshotIsWholeIfEveryRunThatWroteIsInIt(t *testing.T) {
 	p.sql(`INSERT INTO ingest.runs (org_id, id, kind, spec, state, started_at, finished_at) VALUES
 		('ORG', 'RUN1', 'backfill', '{}', 'complete', '2026-01-01Z', '2026-01-01Z'), ('ORG', 'RUN2', 'sync', '{}', 'complete', '2026-01-02Z', '2026-01-02Z'), ('ORG', 'RUN3', 'sync', '{}', 'complete', '2026-01-03Z', '2026-01-03Z')`)
 	p.sql(`INSERT INTO ingest.checkpoints (org_id, run_id, stream, epoch, seq, counts, updated_at) VALUES ('ORG', 'RUN1', 'contacts', 1, 1, '{"load/end_users/inserted":5}', '2026-01-01T01:00Z'),
+		('ORG', 'RUN1', 'companies', 1, 0, '{}', '2026-01-01T01:00Z'), ('ORG', 'RUN1', 'conversations', 1, 0, '{}', '2026-01-01T01:00Z'), ('ORG', 'RUN1', 'tickets', 1, 0, '{}', '2026-01-01T01:00Z'),
 		('ORG', 'RUN2', 'contacts', 1, 1, '{"load/end_users/equal":5}', '2026-01-02T01:00Z'), ('ORG', 'RUN3', 'contacts', 1, 1, '{"load/end_users/updated":5}', '2026-01-03T01:00Z')`)
+	p.sql(`UPDATE ingest.checkpoints SET complete = true`)
 	file := `INSERT INTO ingest.snapshot_files (org_id, run_id, location, path, layer, stream, table_name, seq, rows, bytes, sha256, info) VALUES ('ORG', $1, $2, $3, 'rows', 'contacts', 'end_users', 1, 5, 1000, '', '{}')`
 	p.sql(file, record.UUID{1}, "/s", "one")
 	p.sql(file, record.UUID{1}, "/s", "two")
 	e := p.look()
-	if len(e.Snapshots) != 1 || e.Snapshots[0].Backfill != (record.UUID{1}) || e.Snapshots[0].Left.Run != (record.UUID{3}) || e.Snapshots[0].Files != 2 || e.Snapshots[0].Bytes != 2000 {
+	if len(e.Snapshots) != 1 || !e.Snapshots[0].Walked || e.Snapshots[0].Left.Run != (record.UUID{3}) || e.Snapshots[0].Files != 2 || e.Snapshots[0].Bytes != 2000 {
 		t.Errorf("RUN3 is not in it: %+v", e.Snapshots)
 	}
 	p.sql(file, record.UUID{3}, "/s", "three")

@@ -40,20 +40,32 @@ func (l *look) each(ctx context.Context, what string, into []any, f func() error
 	return nil
 }
 
-// whole selects runs that were asked for everything.
-const whole = `NOT spec ?| '{only,since,sample}' AND undone_at IS NULL`
-
 func (l *look) runs(ctx context.Context) error {
+	streams := make([]string, len(record.Kinds))
+	for i, kind := range record.Kinds {
+		streams[i] = kind.Stream()
+	}
+	var walk Walk
+	err := l.each(ctx, "look for backfills", []any{&walk.Stream, (*[16]byte)(&walk.Run), &walk.Attempts, &walk.UserIDField, &walk.CompanyIDField, &walk.StartedAt, &walk.FinishedAt}, func() error {
+		l.Walks = append(l.Walks, walk)
+		return nil
+	}, `SELECT c.stream, r.id, r.attempts, coalesce(r.spec->'params'->>'user_id_field', ''), coalesce(r.spec->'params'->>'company_id_field', ''), r.started_at, coalesce(r.finished_at, c.updated_at)
+		FROM ingest.runs r JOIN ingest.checkpoints c ON c.org_id = r.org_id AND c.run_id = r.id
+		WHERE r.org_id = $1 AND r.kind = 'backfill' AND r.state = 'complete' AND r.undone_at IS NULL AND NOT r.spec ?| '{since,sample}'
+			AND (NOT r.spec ? 'only' OR r.spec->'only' ? c.stream) AND c.stream = ANY ($2) AND c.complete AND c.skipped IS NULL
+		ORDER BY r.started_at DESC, r.id, c.stream`, l.Org, streams)
+	if err != nil {
+		return err
+	}
 	for _, x := range []struct {
 		run   **postgres.RunInfo
 		where string
 	}{
-		{&l.Backfill, `kind = 'backfill' AND state = 'complete' AND ` + whole + ` ORDER BY finished_at DESC`},
-		{&l.Unfinished, `kind = 'backfill' AND state <> 'complete' AND state <> 'abandoned' AND ` + whole + ` ORDER BY started_at DESC`},
-		{&l.Replay, `kind = 'replay' AND state = 'complete' AND ` + whole + ` ORDER BY finished_at DESC`},
+		{&l.Unfinished, `kind = 'backfill' AND state NOT IN ('complete', 'abandoned') AND NOT spec ?| '{since,sample}'`},
+		{&l.Replay, `kind = 'replay' AND state = 'complete' AND NOT spec ?| '{only,since,sample}'`},
 	} {
 		var id [16]byte
-		err := l.ask(ctx, "look for runs", []any{&id}, `SELECT id FROM ingest.runs WHERE org_id = $1 AND `+x.where+` LIMIT 1`, l.Org)
+		err := l.ask(ctx, "look for runs", []any{&id}, `SELECT id FROM ingest.runs WHERE org_id = $1 AND undone_at IS NULL AND `+x.where+` ORDER BY started_at DESC LIMIT 1`, l.Org)
 		if errors.Is(err, pgx.ErrNoRows) {
 			continue
 		}
@@ -68,7 +80,7 @@ func (l *look) runs(ctx context.Context) error {
 	}
 	// A stream's row in checkpoints is written with its last batch, and once more when it is complete.
 	var w Write
-	err := l.each(ctx, "look for runs that wrote", []any{(*[16]byte)(&w.Run), &w.Kind, &w.At}, func() error {
+	err = l.each(ctx, "look for runs that wrote", []any{(*[16]byte)(&w.Run), &w.Kind, &w.At}, func() error {
 		l.wrote = append(l.wrote, w)
 		return nil
 	}, `WITH wrote AS (SELECT c.run_id, max(c.updated_at) AS at FROM ingest.checkpoints c WHERE c.org_id = $1 AND EXISTS (
@@ -168,16 +180,8 @@ func (l *look) snapshots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backfills := map[record.UUID]bool{}
-	var id [16]byte
-	err = l.each(ctx, "list complete backfills", []any{&id}, func() error { backfills[id] = true; return nil },
-		`SELECT id FROM ingest.runs WHERE org_id = $1 AND kind = 'backfill' AND state = 'complete' AND `+whole, l.Org)
-	if err != nil {
-		return err
-	}
 	index := map[string]int{}
 	held := map[string]map[record.UUID]bool{}
-	began := map[string]time.Time{}
 	for _, r := range runs { // newest first
 		i, ok := index[r.Location]
 		if !ok {
@@ -191,23 +195,35 @@ func (l *look) snapshots(ctx context.Context) error {
 		k.Files += r.Files
 		k.Bytes += r.Bytes
 		held[r.Location][r.Run] = true
-		if k.Backfill.IsZero() && backfills[r.Run] {
-			k.Backfill = r.Run
-			began[r.Location] = r.StartedAt
-		}
 	}
 	for i := range l.Snapshots {
 		k := &l.Snapshots[i]
-		if k.Backfill.IsZero() {
+		var began time.Time
+		if began, k.Walked = l.walked(held[k.Location]); !k.Walked {
 			continue
 		}
 		for _, w := range l.wrote { // newest first, so the oldest one stays
-			if w.At.After(began[k.Location]) && !held[k.Location][w.Run] {
+			if w.At.After(began) && !held[k.Location][w.Run] {
 				k.Left = w
 			}
 		}
 	}
 	return nil
+}
+
+// walked reports whether the runs have read all streams from beginning to end, and when the first of the newest ones that did began.
+func (l *look) walked(runs map[record.UUID]bool) (began time.Time, all bool) {
+	held := slices.DeleteFunc(slices.Clone(l.Walks), func(w Walk) bool { return !runs[w.Run] })
+	for _, kind := range record.Kinds {
+		w, ok := walk(held, kind.Stream(), l.Connection)
+		if !ok {
+			return time.Time{}, false
+		}
+		if began.IsZero() || w.StartedAt.Before(began) {
+			began = w.StartedAt
+		}
+	}
+	return began, true
 }
 
 // mostDiffs are looked at.

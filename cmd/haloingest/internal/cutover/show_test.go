@@ -62,7 +62,8 @@ func done() Checklist {
 func undone() Checklist {
 	e := good()
 	e.Connection.LastSyncedAt, e.Connection.SyncedTo = ago(27*time.Hour), ago(28*time.Hour)
-	e.Backfill.Streams[2].Complete, e.Backfill.Streams[2].Skipped = false, "the token may not read conversations"
+	e.Walks = e.Walks[:2]
+	e.Unfinished = &postgres.RunInfo{State: postgres.RunFailed, StartedAt: ago(time.Hour), Error: "skipped conversations", Streams: []postgres.StreamInfo{{Stream: "conversations", Skipped: "the token may not read conversations"}}}
 	e.Inbox = Inbox{Received: 12, Open: 3, Failed: 1, Newest: ago(time.Minute), OldestOpen: ago(2 * time.Hour), Error: "read conversation 5: 500"}
 	e.Rejects = []postgres.RejectCount{{Kind: "conversation", Stage: "extract", Field: "conversation_parts", Reason: "want a list, got a string", Open: 3}}
 	e.Unexplained, e.Cut = 1, 1
@@ -85,12 +86,14 @@ func hostile() Checklist {
 	e.Status.Lease = &postgres.LeaseInfo{Alive: true, Holder: strings.Join(bad[:4], " ")}
 	e.Status.Run = &postgres.RunInfo{Kind: bad[10], State: postgres.RunRunning}
 	e.Inbox = Inbox{Open: 1, Failed: 1, Error: bad[1] + bad[4]}
+	var streams []postgres.StreamInfo
 	for _, text := range bad {
 		e.Rejects = append(e.Rejects, postgres.RejectCount{Kind: text, Field: text, Reason: text, Open: 1})
 		e.Incomplete = append(e.Incomplete, Incomplete{SourceID: text, Held: 1})
 		e.Snapshots = append(e.Snapshots, Kept{Location: text})
-		e.Backfill.Streams = append(e.Backfill.Streams, postgres.StreamInfo{Stream: text, Skipped: text})
+		streams = append(streams, postgres.StreamInfo{Stream: text, Skipped: text})
 	}
+	e.Walks, e.Unfinished = nil, &postgres.RunInfo{State: postgres.RunState("failed"), Error: bad[1], Streams: streams}
 	e.Unexplained = int64(len(bad))
 	e.Missed = map[string]error{Links: errors.New(bad[2] + "\n" + bad[4])}
 	e.Diffs[0].Sentence = bad[0] + bad[4]
