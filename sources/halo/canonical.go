@@ -16,7 +16,13 @@ import (
 type canonical struct {
 	members []member // of the objects that are open, the innermost last
 	moved   []byte
+	sorted  []member
+	// orders holds, by number of members, the order that the last object of so many was brought into: objects of one table have the same keys.
+	orders [few + 1][few]uint8
 }
+
+// few is how many members an object has at most for its order to be remembered.
+const few = 24
 
 // member is a member of an object as it stands in the output: from its key's quote to the end of its value.
 type member struct {
@@ -159,17 +165,10 @@ func unescape(key []byte) []byte {
 // sort puts the members, which fill dst from open on, into order.
 func (c *canonical) sort(dst []byte, open int, list []member) []byte {
 	c.moved = append(c.moved[:0], dst[open:]...)
-	const few = 24
-	if len(list) <= few {
-		for i := 1; i < len(list); i++ {
-			m, j := list[i], i
-			for ; j > 0 && order(dst, list[j-1], m) > 0; j-- {
-				list[j] = list[j-1]
-			}
-			list[j] = m
-		}
-	} else {
+	if len(list) > few {
 		slices.SortFunc(list, func(a, b member) int { return order(dst, a, b) })
+	} else if !c.remembered(dst, list) {
+		c.remember(dst, list)
 	}
 	at := open
 	for i, m := range list {
@@ -180,6 +179,38 @@ func (c *canonical) sort(dst []byte, open int, list []member) []byte {
 		at += copy(dst[at:], c.moved[m.start-open:m.end-open])
 	}
 	return dst
+}
+
+// remembered sorts the members as the last ones were, if that puts them into order.
+func (c *canonical) remembered(dst []byte, list []member) bool {
+	at := &c.orders[len(list)]
+	if at[0] == at[1] { // none yet
+		return false
+	}
+	for i := 1; i < len(list); i++ {
+		if order(dst, list[at[i-1]], list[at[i]]) >= 0 {
+			return false
+		}
+	}
+	c.sorted = c.sorted[:0]
+	for i := range list {
+		c.sorted = append(c.sorted, list[at[i]])
+	}
+	copy(list, c.sorted)
+	return true
+}
+
+// remember sorts the members and keeps their order.
+func (c *canonical) remember(dst []byte, list []member) {
+	at := &c.orders[len(list)]
+	for i := range list {
+		j := i
+		for m := list[i]; j > 0 && order(dst, list[j-1], m) > 0; j-- {
+			list[j], list[j-1] = list[j-1], m
+			at[j] = at[j-1]
+		}
+		at[j] = uint8(i)
+	}
 }
 
 // appendNumber appends a number in the form of record.AppendNumber. The common ones need no more than a look.
