@@ -14,9 +14,10 @@ import (
 // newer one. Rejects have no version, so a second telling of one must neither count nor open again what was mended since, and an older
 // state must not close the reject of a newer one.
 type Again struct {
-	// Rejected reports whether rejects of the object are among what is loaded, and if so, whether the state that is loaded now came after all of them. Only
-	// then, or if there are none and a row is written, are its open rejects closed.
-	Rejected func(kind record.Kind, id string) (among, after bool)
+	// Rejected reports whether rejects of the object are among what is loaded, and if so, how what is loaded now stands to the last of them: order is negative
+	// before it, 0 with it, positive after it. Open rejects of an object that is loaded are closed only after the last, or, if there are none, where a
+	// row is written.
+	Rejected func(kind record.Kind, id string) (among bool, order int)
 	// Payload returns an object of the batch as it was received, for the reject of one that the database refuses; changes that come
 	// again do not have it.
 	Payload func(ctx context.Context, kind record.Kind, id string) ([]byte, error)
@@ -27,19 +28,19 @@ func (a *Again) mends(it *item) bool {
 	if a == nil {
 		return true
 	}
-	among, after := a.Rejected(it.change.Kind, it.change.SourceID)
-	if among {
-		return after
+	if among, order := a.Rejected(it.change.Kind, it.change.SourceID); among {
+		return order > 0
 	}
 	return it.outcome == inserted || it.outcome == updated || it.outcome == deleted
 }
 
-// news fills in the payloads of rejects, and leaves out those that are there, open or closed.
+// news fills in the payloads of rejects, and leaves out those that are there, open or closed. Of one that is followed by another of its
+// object, the payload may have been replaced by that one's.
 func (a *Again) news(ctx context.Context, l *loader, rejects []pipeline.Reject) ([]pipeline.Reject, error) {
 	if a == nil || len(rejects) == 0 {
 		return rejects, nil
 	}
-	causes, sums := make([][]byte, len(rejects)), make([][]byte, len(rejects))
+	causes, sums := make([][]byte, len(rejects)), make([][]byte, len(rejects)) // a sum of nil: of any payload
 	for i := range rejects {
 		x := &rejects[i]
 		if x.Stage == stageName && x.Payload == nil && a.Payload != nil {
@@ -50,9 +51,12 @@ func (a *Again) news(ctx context.Context, l *loader, rejects []pipeline.Reject) 
 		}
 		cause, sum := rejectCause(*x), sha256.Sum256(x.Payload)
 		causes[i], sums[i] = cause[:], sum[:]
+		if among, order := a.Rejected(record.Kind(x.Kind), x.ID); among && order < 0 {
+			sums[i] = nil
+		}
 	}
 	rows, err := l.conn.Query(ctx, `SELECT k.i FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS k(cause, sum, i)
-		WHERE NOT EXISTS (SELECT FROM ingest.rejects r WHERE r.org_id = $1 AND r.cause = k.cause AND sha256(r.payload) = k.sum) ORDER BY k.i`, l.org, causes, sums)
+		WHERE NOT EXISTS (SELECT FROM ingest.rejects r WHERE r.org_id = $1 AND r.cause = k.cause AND (k.sum IS NULL OR sha256(r.payload) = k.sum)) ORDER BY k.i`, l.org, causes, sums)
 	if err != nil {
 		return nil, err
 	}

@@ -78,12 +78,18 @@ func (a *again) options() *postgres.Again {
 	return &postgres.Again{Rejected: a.rejected, Payload: a.payload}
 }
 
-func (a *again) rejected(kind record.Kind, id string) (among, after bool) {
+func (a *again) rejected(kind record.Kind, id string) (among bool, order int) {
 	last, among := a.run.refusals[object{kind, id}]
-	if a.run.request.Remap { // the state that was rejected may be good now
-		return among, among && !last.after(a.at)
+	switch {
+	case !among, last == a.at:
+		if a.run.request.Remap {
+			return among, 1 // the state that was rejected may be good now
+		}
+		return among, 0
+	case a.at.after(last):
+		return true, 1
 	}
-	return among, among && a.at.after(last)
+	return true, -1
 }
 
 // payload reads the object from the pages of the segment, which the snapshot need not have any more.
