@@ -313,3 +313,29 @@ func TestACancelledDownloadEndsSoon(t *testing.T) {
 		t.Errorf("the error is %v, want the cause", err)
 	}
 }
+
+// While a host is down, waiting for each of many files would take days; each is asked for once, and the first that comes ends that.
+func TestAHostThatIsDownIsNotWaitedForFileByFile(t *testing.T) {
+	s := intercomtest.Start(t, withFiles(intercomtest.Options{}))
+	c := connect(t, s)
+	b := naming(t, c)
+	if err := s.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultServerError, Path: "GET /i/o/*/*/*/*", Status: 503}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	a := attachmentsOf(t, c, dir)
+	for place, f := range told(t, a, b) {
+		if f.Path != "" || f.Reason != record.AttachmentUnavailable || !strings.HasPrefix(f.Error, "the file's host answers with status 503") {
+			t.Errorf("%s is told as %+v", place, f)
+		}
+	}
+	files := int64(addresses(ledgerFiles(s)))
+	// Sixteen until patience ends and eight that are under way then have four attempts each.
+	if n := s.Stats().Endpoints["GET /i/o/{file}"]; n < files || n > files+3*(16+8) || files < 60 {
+		t.Errorf("%d requests for %d files", n, files)
+	}
+	if err := s.SetFaults(); err != nil {
+		t.Fatal(err)
+	}
+	allSaved(t, s, dir, told(t, a, b))
+}
