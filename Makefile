@@ -20,7 +20,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Every recipe is a POSIX shell script.
 SHELL = /bin/sh
 
-.PHONY: help build deps postgres browser demo test test-race bench proof-long fuzz lint clean
+.PHONY: help build deps postgres browser demo test test-race bench eval proof-long fuzz lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -64,6 +64,12 @@ run-tests:
 
 bench: postgres ## every benchmark
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(PKGS)
+
+# DATA is a folder of *.jsonl, or one such file, of dialogues with summaries by people: {conversation_id, turns: [{role, text}], annotations: [{abstractive}]}.
+eval: postgres ## how good summaries and search are, on real dialogues: make eval DATA=FOLDER
+	@test -e "$(DATA)" || { echo "make eval needs DATA: a folder of dialogues, or a file"; exit 2; }
+	@HALOINGEST_EVAL_DATA="$$(cd "$$(dirname "$(DATA)")" && pwd)/$$(basename "$(DATA)")" HALOINGEST_TEST_REQUIRE_POSTGRES=1 \
+		$(MAKE) --no-print-directory run-tests RUN="$(GO) test -count 1 -timeout 60m -run ROUGE\|Quality -v ./stages/distill ./cmd/haloingest/internal/knowledge"
 
 proof-long: deps ## the fault tests at full length: hours
 	@HALOINGEST_PROOF=long $(REQUIRE) $(MAKE) --no-print-directory run-tests RUN="$(GO) test -p 1 -count 1 -timeout 12h $(TESTFLAGS) $(PKGS)"
