@@ -94,9 +94,11 @@ func (a *app) openLive(c *cli.Context, ws *workspace, r diffRequest, s *sides) (
 	if r.level != diff.LevelFull && !slices.Contains(s.without, "knowledge") {
 		s.without = append(s.without, "knowledge") // it is made of whole conversations
 	}
-	if s.watermark, err = runner.Client.ServerTime(c.Context); err != nil {
+	now, err := runner.Client.ServerTime(c.Context)
+	if err != nil {
 		return nil, err
 	}
+	s.watermark = now.Add(-time.Second) // changes are dated by full seconds, and what happens in this one is after it
 	o, err := a.liveOptions(c, ws, runner)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,5 +189,178 @@ func TestAllAndOnlyPlantedFaultsAreFoundAndMended(t *testing.T) {
 	b.must([]string{"sync", "--from-diff", c.ID.String()})
 	if again := b.diff("intercom", "postgres"); again.code != exitDone || len(again.faults()) > 0 {
 		t.Errorf("after mending: code %d, %s, %v", again.code, again.Sentence, again.faults())
+	}
+}
+
+// While people go on writing, a difference is confirmed only if it is one.
+func TestWhatMovesDuringADiffIsNoDifferenceAndFaultsAreFoundAllTheSame(t *testing.T) {
+	t.Parallel()
+	o := diffWorkspace
+	o.Now = nil // what changes changes now
+	b := newBench(t, o)
+	b.connect()
+	b.must([]string{"backfill"})
+	want := plant(b)
+	maps.DeleteFunc(want, func(key, _ string) bool { // the others take as long again
+		return !strings.HasPrefix(key, "transcripts ") && !strings.HasPrefix(key, "knowledge ")
+	})
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			b.sim.TouchRandom(intercomtest.Conversations, 1)
+		}
+	}()
+	c := b.diff("intercom", "postgres", "--only", "conversations")
+	close(stop)
+	<-ended
+	moved := map[string]bool{}
+	for _, f := range c.findings {
+		if f.Class == diff.InFlight {
+			moved[f.Entity+" "+f.SourceID] = true
+		}
+	}
+	if len(moved) == 0 {
+		t.Error("nothing was in flight, although everything moved")
+	}
+	for key := range c.faults() {
+		if _, planted := want[key]; !planted {
+			t.Errorf("found and not planted: %s (watermark %v)", key, c.Watermark)
+		}
+	}
+	for key := range want {
+		object := key[:strings.LastIndex(key, " ")]
+		if _, found := c.faults()[key]; !found && !moved[object] {
+			t.Errorf("planted and not found: %s", key)
+		}
+	}
+}
+
+// Conversations of which Intercom gives 500 parts only, objects that cannot be mapped and merged contacts are explained by name.
+func TestWhatIsNotInHaloForAReasonIsExplained(t *testing.T) {
+	t.Parallel()
+	o := diffWorkspace
+	o.Oddities = 0
+	b := newBench(t, o)
+	b.connect()
+	b.must([]string{"backfill"}, exitDone, exitDiffers)
+	var hidden int64
+	for c := range b.sim.Ledger().Conversations() {
+		if c.Hidden > 0 {
+			hidden++
+		}
+	}
+	if hidden == 0 {
+		t.Fatal("no conversation of the workspace has more than 500 parts")
+	}
+	c := b.diff("intercom", "postgres")
+	if c.code != exitDone || len(c.faults()) > 0 {
+		t.Errorf("code %d, %s: %v", c.code, c.Sentence, c.faults())
+	}
+	cut := false
+	for _, x := range c.Checks {
+		cut = cut || strings.Contains(x.Detail, "more than the 500 parts")
+	}
+	if !cut {
+		t.Errorf("%d conversations are cut by Intercom, and no check says so: %+v", hidden, c.Checks)
+	}
+
+	// A newer part pushes an older one out of the 500: Halo keeps it, and has more than Intercom gives.
+	for c := range b.sim.Ledger().Conversations() {
+		if c.Hidden > 0 {
+			if _, err := b.sim.Reply(c.ID, "user", "One more thing."); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.must([]string{"sync"}, exitDone, exitDiffers)
+	c = b.diff("intercom", "postgres", "--only", "conversations")
+	if c.code != exitDone || len(c.faults()) > 0 {
+		t.Errorf("after more parts: code %d, %s: %v", c.code, c.Sentence, c.faults())
+	}
+
+	// Conversations of a lead that was merged name the survivor from then on, without a new version: no sync can see that.
+	var lead, user string
+	for x := range b.sim.Ledger().Contacts() {
+		if x.Role == "lead" {
+			lead = x.ID
+		} else if user == "" {
+			user = x.ID
+		}
+	}
+	if err := b.sim.MergeContacts(lead, user); err != nil {
+		t.Fatal(err)
+	}
+	b.must([]string{"sync"}, exitDone, exitDiffers)
+	concerned := scalar[[]string](b, `SELECT coalesce(array_agg(source_id), '{}') FROM (SELECT source_id FROM public.transcripts WHERE source_contact_id = $1
+		UNION SELECT source_id FROM public.tickets WHERE source_contact_id = $1) t`, lead)
+	c = b.diff("intercom", "postgres")
+	for key := range c.faults() {
+		if !slices.Contains(concerned, strings.Fields(key)[1]) {
+			t.Errorf("after a merge: %s; only conversations and tickets of the merged contact can differ: %v", key, concerned)
+		}
+	}
+	b.must([]string{"sync", "--from-diff", c.ID.String()}, exitDone, exitDiffers)
+	if c = b.diff("intercom", "postgres"); c.code != exitDone || len(c.faults()) > 0 {
+		t.Errorf("after a merge and mending: code %d, %s: %v", c.code, c.Sentence, c.faults())
+	}
+}
+
+// A token that dies on the way, an interrupt and a kill leave a report that says how far it came, and no files.
+func TestADiffThatDoesNotComeToItsEndSaysSo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, diffWorkspace)
+	b.connect()
+	b.must([]string{"backfill"})
+	if err := b.sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultTokenRevoked, Path: "GET /conversations/*", From: 20}); err != nil {
+		t.Fatal(err)
+	}
+	c := b.diff("intercom", "postgres")
+	if c.code != exitIncomplete || c.Verdict != diff.VerdictPartial || len(c.Entities) < 3 || !c.Entities[2].Partial {
+		t.Errorf("a token that was revoked: code %d, verdict %s, %s", c.code, c.Verdict, c.Sentence)
+	}
+	if err := b.sim.SetFaults(); err != nil {
+		t.Fatal(err)
+	}
+	temp := t.TempDir()
+	for _, signal := range []os.Signal{os.Interrupt, os.Kill} {
+		if err := b.sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultStall, Path: "GET /conversations/*", From: 20}); err != nil {
+			t.Fatal(err)
+		}
+		cmd := b.process("diff", "intercom", "postgres", "--json")
+		cmd.Env = append(cmd.Env, "TMPDIR="+temp)
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		before := b.sim.Stats().Endpoints["GET /conversations/{id}"]
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for b.sim.Stats().Endpoints["GET /conversations/{id}"] < before+20 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // its code says it
+		if signal == os.Interrupt {
+			var r diff.Report
+			if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+				t.Fatalf("%v\n%s%s", err, out.String(), b.stderr.String())
+			}
+			if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || r.Verdict != diff.VerdictPartial {
+				t.Errorf("interrupted: code %d, verdict %s", code, r.Verdict)
+			}
+			if stored := scalar[string](b, `SELECT verdict FROM ingest.diff_runs ORDER BY started_at DESC LIMIT 1`); stored != "partial" {
+				t.Errorf("stored as %s", stored)
+			}
+		}
+		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+			t.Errorf("%v leaves temporary files: %v, %v", signal, left, err)
+		}
 	}
 }
