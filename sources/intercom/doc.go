@@ -25,6 +25,11 @@
 // Conversations come from search without parts, and inline lists of contacts are cut at ten: the stage
 // NewDetails completes both, one request per conversation, and passes on what is complete already.
 //
+// # Files
+//
+// NewAttachments is a tap that saves the files which conversations and tickets name, before their links run out: by the
+// hash of their content, without the token, and from Intercom's hosts only; attachment_host.go lists them.
+//
 // # Requests
 //
 // All requests of a Client go through one rate budget (budget.go), which follows the headers of the
