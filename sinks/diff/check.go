@@ -108,6 +108,8 @@ func (c *checker) look(ctx context.Context, batch []*suspect) error {
 func (c *checker) asksLeft(s *suspect) bool {
 	l, r := &s.first[left], &s.first[right]
 	switch {
+	case s.left:
+		return true
 	case l.live() && r.live():
 		return l.state != record.FingerprintRejected
 	case !c.sides[left].Moves():
@@ -115,7 +117,7 @@ func (c *checker) asksLeft(s *suspect) bool {
 	case r.live():
 		return true
 	}
-	return s.left || s.looks > 1 || c.recent(l.updated)
+	return s.looks > 1 || c.recent(l.updated)
 }
 
 // recent reports whether a change at that time may be on its way still.
@@ -212,6 +214,10 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 		return judgement{class: InFlight, cause: "gone from both sides since they were read", converged: true}, true
 	case l.live() && r.live() && l.state == record.FingerprintRejected:
 		return judgement{class: Changed, cause: "the present state could not be mapped; an older one is loaded"}, true
+	case l.live() && r.live() && !s.left:
+		// It has come since. The left's state, for which nobody asked, is needed now.
+		s.left = true
+		return judgement{class: Unresolved, cause: "it came while it was compared"}, false
 	case l.live() && r.live() && !differs:
 		if shifted || c.moved(s.first[left], *l) || c.moved(s.first[right], *r) {
 			return judgement{class: InFlight, cause: "equal when it was looked at again", converged: true}, true

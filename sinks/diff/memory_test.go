@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +20,9 @@ type inMemory struct {
 	moves   bool
 	changes map[string]record.Change // conversations, by id
 	fetch   func(ids []string)       // called before each Fetch
+	extra   map[string]Object        // what else Fetch tells
+	count   int64                    // what Count says beyond the truth
+	frozen  map[string]record.Change // as it was read
 }
 
 func (m *inMemory) Name() string { return m.name }
@@ -30,7 +34,7 @@ func (m *inMemory) Fingerprints(_ context.Context, entity string, _ Level) iter.
 			return
 		}
 		var batch []record.Fingerprint
-		for _, c := range m.changes {
+		for _, c := range m.freeze() {
 			batch = append(batch, c.Fingerprint())
 			if len(batch) == 100 {
 				if !yield(batch, nil) {
@@ -49,6 +53,9 @@ func (m *inMemory) Fetch(_ context.Context, entity string, ids []string) ([]Obje
 	}
 	var list []Object
 	for _, id := range ids {
+		if o, ok := m.extra[id]; ok {
+			list = append(list, o)
+		}
 		if c, ok := m.changes[id]; ok {
 			o := Object{SourceID: id, Version: c.Version, Change: c, Sealed: true}
 			if c.Gone != nil {
@@ -58,6 +65,15 @@ func (m *inMemory) Fetch(_ context.Context, entity string, ids []string) ([]Obje
 		}
 	}
 	return list, nil
+}
+
+func (m *inMemory) Count(_ context.Context, entity string) (n int64, exact bool, err error) {
+	for _, c := range m.freeze() {
+		if c.Gone == nil && entity == "transcripts" {
+			n++
+		}
+	}
+	return n + m.count, entity == "transcripts", nil
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -76,6 +92,14 @@ func conversations(n int) map[string]record.Change {
 		m[id] = conversation(id, i, "subject "+id)
 	}
 	return m
+}
+
+// frozen is a side whose content stays as it was when it was made, for reading: what is fetched is the present.
+func (m *inMemory) freeze() map[string]record.Change {
+	if m.frozen == nil {
+		m.frozen = maps.Clone(m.changes)
+	}
+	return m.frozen
 }
 
 func TestAllAndOnlyWhatDiffersIsFound(t *testing.T) {
