@@ -174,6 +174,9 @@ func contentHash(kind, text string, ids []string) string {
 func (m *rowMaker) distilledMetadata(it *Item, by string) json.RawMessage {
 	b := make([]byte, 0, 256+2*len(it.Text))
 	b = append(b, `{"distiller":`...)
+	if it.By != "" {
+		by = it.By
+	}
 	b = record.AppendString(b, by)
 	if len(it.Evidence) > 0 {
 		b = append(b, `,"evidence":[`...)
@@ -184,6 +187,10 @@ func (m *rowMaker) distilledMetadata(it *Item, by string) json.RawMessage {
 			b = record.AppendString(b, e)
 		}
 		b = append(b, ']')
+	}
+	if it.Fallback != "" {
+		b = append(b, `,"fallback":`...)
+		b = record.AppendString(b, it.Fallback)
 	}
 	b = append(b, `,"quotes":[`...)
 	for i, q := range it.Quotes {

@@ -121,6 +121,9 @@ func contentStems(dst []uint64, text string) []uint64 {
 	return dst
 }
 
+// Stems returns a text's words that carry content, in a form in which endings do not count. Two words with the same stem give the same number.
+func Stems(text string) []uint64 { return contentStems(nil, text) }
+
 func stem(word string) uint64 {
 	n := 0
 	for i := range word {

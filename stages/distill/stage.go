@@ -29,6 +29,8 @@ type Item struct {
 	Text     string // what is searched and read
 	Quotes   []Quote
 	Evidence []string // why a resolution is one, or an open issue open
+	By       string   // the distiller that made it, where that is not the one that was asked
+	Fallback string   // why it is not
 }
 
 // Quote is a part of a turn's text, in bytes.
@@ -42,6 +44,15 @@ type Distiller interface {
 	Name() string
 	Distill(ctx context.Context, c *Conversation) ([]Item, error)
 }
+
+// Counting is a Distiller that counts what it meets; the names of its counters begin with distill/.
+type Counting interface {
+	Distiller
+	DistillCounting(ctx context.Context, c *Conversation, counts *pipeline.Counts) ([]Item, error)
+}
+
+// Waiting is a Distiller that mostly waits, so that several conversations may be distilled at once: at most so many.
+type Waiting interface{ AtOnce() int }
 
 // Config configures a Stage. Only Org is needed.
 type Config struct {
@@ -89,33 +100,66 @@ type scratch struct {
 // its raw layer and is counted as distill/failed.
 func (s *Stage) Process(ctx context.Context, in []record.Change) (pipeline.Result[record.Change], error) {
 	res := pipeline.Result[record.Change]{Items: in}
+	if d, ok := s.distiller.(Waiting); ok && d.AtOnce() > 1 && len(in) > 1 {
+		return s.together(ctx, in, d.AtOnce())
+	}
 	w := s.scratch.Get().(*scratch)
 	for i := range in {
-		t := in[i].Transcript
-		if t == nil {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
+		next, err := s.change(ctx, &in[i], w, &res.Counts)
+		if err != nil {
 			return pipeline.Result[record.Change]{}, err
 		}
-		rows, err := s.knowledge(ctx, t, w, &res.Counts)
-		if err != nil {
-			if ctx.Err() != nil {
-				return pipeline.Result[record.Change]{}, ctx.Err()
-			}
-			res.Counts.Add("distill/failed", 1)
-			s.log.Warn("conversation not distilled", "conversation", t.SourceID, "error", err)
-			w = new(scratch) // a panic may have left the old one in any state
-		}
-		for k := range rows {
-			rows[k].Seal(&w.encoder)
-			res.Counts.Add("distill/"+rows[k].Kind, 1)
-		}
-		t.KnowledgeHash = record.KnowledgeHash(&w.encoder, rows)
-		in[i].Knowledge = rows
+		w = next
 	}
 	s.scratch.Put(w)
 	return res, nil
+}
+
+// together is Process for a distiller that waits.
+func (s *Stage) together(ctx context.Context, in []record.Change, atOnce int) (pipeline.Result[record.Change], error) {
+	counts := make([]pipeline.Counts, len(in))
+	err := pipeline.ForEach(ctx, len(in), atOnce, func(ctx context.Context, i int) error {
+		w, err := s.change(ctx, &in[i], s.scratch.Get().(*scratch), &counts[i])
+		if err == nil {
+			s.scratch.Put(w)
+		}
+		return err
+	})
+	if err != nil {
+		return pipeline.Result[record.Change]{}, err
+	}
+	res := pipeline.Result[record.Change]{Items: in}
+	for _, c := range counts {
+		res.Counts.Merge(c)
+	}
+	return res, nil
+}
+
+// change distils one change and returns the scratch for the next one.
+func (s *Stage) change(ctx context.Context, change *record.Change, w *scratch, counts *pipeline.Counts) (*scratch, error) {
+	t := change.Transcript
+	if t == nil {
+		return w, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return w, err
+	}
+	rows, err := s.knowledge(ctx, t, w, counts)
+	if err != nil {
+		if ctx.Err() != nil {
+			return w, ctx.Err()
+		}
+		counts.Add("distill/failed", 1)
+		s.log.Warn("conversation not distilled", "conversation", t.SourceID, "error", err)
+		w = new(scratch) // a panic may have left the old one in any state
+	}
+	for k := range rows {
+		rows[k].Seal(&w.encoder)
+		counts.Add("distill/"+rows[k].Kind, 1)
+	}
+	t.KnowledgeHash = record.KnowledgeHash(&w.encoder, rows)
+	change.Knowledge = rows
+	return w, nil
 }
 
 // knowledge returns the rows of a transcript; with an error, those that could be made all the same.
@@ -156,7 +200,7 @@ func (s *Stage) knowledge(ctx context.Context, t *record.TranscriptRow, w *scrat
 	}
 	raw := len(m.rows)
 	err = guard(func() error {
-		items, err := s.distiller.Distill(ctx, m.c)
+		items, err := s.distil(ctx, m.c, counts)
 		if err != nil {
 			return err
 		}
@@ -169,6 +213,13 @@ func (s *Stage) knowledge(ctx context.Context, t *record.TranscriptRow, w *scrat
 		m.rows = m.rows[:raw]
 	}
 	return m.rows, err
+}
+
+func (s *Stage) distil(ctx context.Context, c *Conversation, counts *pipeline.Counts) ([]Item, error) {
+	if d, ok := s.distiller.(Counting); ok {
+		return d.DistillCounting(ctx, c, counts)
+	}
+	return s.distiller.Distill(ctx, c)
 }
 
 // guard calls f and turns a panic of its into an error.
