@@ -144,10 +144,15 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Wo
 			return err
 		}
 	}
+	// A snapshot that was replayed before its workspace was connected says up to when everything is there, if its rows were made by the same
+	// fields: a sync goes on from there, and a backfill looks for what was deleted since.
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO ingest.connections AS c (org_id, region, workspace_id, workspace_name, timezone,
-			user_id_field, company_id_field, activity_refresh, token, token_hint, webhook_secret)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+			user_id_field, company_id_field, activity_refresh, token, token_hint, webhook_secret, synced_to, last_synced_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, r.synced_to, r.synced_to
+		FROM (SELECT max((spec->'params'->>'synced_to')::timestamptz) AS synced_to FROM ingest.runs
+			WHERE org_id = $1 AND kind = 'replay' AND state = 'complete' AND undone_at IS NULL AND $3 <> '' AND spec->'params'->>'workspace' = $3
+				AND spec->'params'->>'user_id_field' = $6 AND spec->'params'->>'company_id_field' = $7) r
 		ON CONFLICT (org_id) DO UPDATE SET
 			region = excluded.region, workspace_id = excluded.workspace_id, workspace_name = excluded.workspace_name,
 			timezone = excluded.timezone, user_id_field = excluded.user_id_field,
