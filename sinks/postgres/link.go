@@ -256,6 +256,12 @@ func (l *loader) redecide(ctx context.Context, companies, moved []string) error 
 
 // linkTickets gives the tickets that have waited for these conversations their transcript.
 func (l *loader) linkTickets(ctx context.Context, conversations []string) error {
+	if len(conversations) == 0 {
+		return nil
+	}
+	if some, err := l.some(ctx, probeSomeWaiting, string(record.KindConversation)); err != nil || !some {
+		return err
+	}
 	taken, err := l.take(ctx, record.KindConversation, conversations)
 	if err != nil || len(taken["tickets"]) == 0 {
 		return err

@@ -143,6 +143,9 @@ func (it *item) join(raw []byte, e *record.Encoder) error {
 
 // markGone finds the tombstones that are newer than the states that came: such a row is written, but as deleted.
 func (l *loader) markGone(ctx context.Context, kind record.Kind, work []pending) error {
+	if some, err := l.some(ctx, probeSomeGone, string(kind)); err != nil || !some {
+		return err
+	}
 	ids := l.scratch.ids[:0]
 	for i := range work {
 		ids = append(ids, work[i].it.change.SourceID)

@@ -30,6 +30,28 @@ var (
 	probeCompanyHashes = statement{"haloingest_probe_company_hashes", boundSQL("company", "companies", "m.content_hash, NULL::uuid")}
 )
 
+// Most organisations have few tombstones, and no ticket that waits for a conversation, so it is asked first whether there is anything to look
+// up object by object. The answer cannot change before the transaction ends: tombstones and tickets that name a conversation are written under the
+// organisation's lock, held alone (see lock), of which whoever asks has a share.
+var (
+	probeSomeGone    = statement{"haloingest_some_gone", `SELECT EXISTS (SELECT FROM ingest.tombstones t WHERE t.org_id = $1 AND t.kind = $2)`}
+	probeSomeWaiting = statement{"haloingest_some_waiting", `SELECT EXISTS (SELECT FROM ingest.pending_links p WHERE p.org_id = $1 AND p.ref_kind = $2)`}
+)
+
+// some asks whether the organisation has any of a kind.
+func (l *loader) some(ctx context.Context, s statement, kind string) (bool, error) {
+	r, err := l.raw(ctx, s, l.org[:], []byte(kind))
+	if err != nil {
+		return false, err
+	}
+	yes := false
+	for r.NextRow() {
+		yes = r.Values()[0][0] != 0
+	}
+	_, err = r.Close()
+	return yes, err
+}
+
 // probeSQL looks up rows by id.
 func probeSQL(table, knowledge string) string {
 	return `SELECT k.i, t.* FROM unnest($2::uuid[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
