@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"haloingest/pipeline"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres/localpg/pgtest"
 )
@@ -68,21 +69,27 @@ func newBench(b *testing.B) *bench {
 // script runs psql in one transaction.
 func (x *bench) script(sql ...string) time.Duration {
 	x.B.Helper()
+	began := time.Now()
+	out := x.psqlRun(sql...)
+	spent := time.Since(began)
+	lines := append([]string{""}, strings.Fields(out)...)
+	if n, err := strconv.Atoi(lines[len(lines)-1]); err == nil {
+		x.theirs = time.Duration(n) * tick
+	}
+	return spent
+}
+
+// psqlRun runs psql and returns what it prints, last its server's processor time.
+func (x *bench) psqlRun(sql ...string) string {
 	c := exec.Command(x.psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-1", "-d", x.url)
 	c.Env = append(os.Environ(), "PGOPTIONS=-c default_toast_compression=lz4")
 	c.Stdin = strings.NewReader(strings.Join(sql, "\n") + "\n" + backendCPU + ";\n")
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
-	began := time.Now()
 	if err := c.Run(); err != nil {
-		x.B.Fatalf("psql: %v: %s", err, out.String())
+		x.B.Errorf("psql: %v: %s", err, out.String())
 	}
-	spent := time.Since(began)
-	lines := strings.Fields(out.String())
-	if n, err := strconv.Atoi(lines[len(lines)-1]); err == nil {
-		x.theirs = time.Duration(n) * tick
-	}
-	return spent
+	return out.String()
 }
 
 // load is the sink's turn.
@@ -114,11 +121,14 @@ func (x *bench) addCPU(round int, name string, psql, ours time.Duration) {
 }
 
 // empty makes room for the next turn, whose sink begins as in a new process: with a new connection and without plans.
-func (x *bench) empty() {
-	if err := x.sink.Close(x.B.Context()); err != nil {
-		x.B.Fatal(err)
+func (x *bench) empty(others ...*loading) {
+	for _, y := range append(others, x.loading) {
+		if err := y.sink.Close(x.B.Context()); err != nil {
+			x.B.Fatal(err)
+		}
 	}
-	x.exec(`TRUNCATE end_users, companies, transcripts, tickets, knowledge, ingest.id_map, ingest.pending_links, ingest.contact_companies, ingest.tombstones; CHECKPOINT`)
+	x.exec(`TRUNCATE end_users, companies, transcripts, tickets, knowledge, ingest.id_map, ingest.pending_links, ingest.contact_companies, ingest.tombstones,
+		ingest.before_images; CHECKPOINT`)
 }
 
 func (x *bench) client(b *testing.B, name string, rows int) {
@@ -140,15 +150,17 @@ func copyOf(table string, columns []string, file string) string {
 	return `\copy ` + table + ` (` + strings.Join(columns, ", ") + `) FROM '` + file + `' WITH (FORMAT binary)`
 }
 
-// BenchmarkTranscripts loads conversations of 8 messages, 4.5 KB a row, without knowledge.
+// BenchmarkTranscripts loads conversations of 8 messages, 4.5 KB a row, without knowledge. The limits are those of performance.md.
 //
-//	fresh/L1      an empty table; psql copies straight into it
-//	fresh2/L1     likewise, with two sinks that take half of the rows each
-//	noop/L2n      nothing has changed; psql copies into a temp table and runs INSERT … ON CONFLICT … WHERE the hash differs
-//	changed/L2c   one row in ten has changed; likewise
+//	fresh/L1, fresh/L2    an empty table; psql copies straight into it, or into a temp table and runs INSERT … ON CONFLICT … WHERE the hash differs
+//	fresh2/L1, /L2, /Lp   likewise, by segments, with two sinks that take half of them each; Lp is two psqls that copy half of the rows each
+//	noop/L2n              nothing has changed; psql does as for L2
+//	changed/L2c           one row in ten has changed, by a run of its own, which keeps what was there before; likewise
+//	noop-WAL-bytes/row    with what other sessions of the server write at the time
 func BenchmarkTranscripts(b *testing.B) {
 	x := newBench(b)
-	second := loadingOn(b, x.db, x.lease, "bench 2")
+	lanes := [2]*loading{loadingOn(b, x.db, x.lease, "lane 1"), loadingOn(b, x.db, x.lease, "lane 2")}
+	changer := loadingOn(b, x.db, x.lease, "changer")
 	text := newProse(1)
 	old := make([]record.Change, x.rows)
 	for i := range old {
@@ -159,50 +171,87 @@ func BenchmarkTranscripts(b *testing.B) {
 		changed[i] = benchConversation(text, i, 2)
 	}
 	list, t := strings.Join(transcriptColumns, ", "), newTargets().transcripts
-	files := [2]string{x.transcriptFile(b, old), x.transcriptFile(b, changed)}
+	half := x.rows / 2
+	all, after := x.transcriptFile(b, old), x.transcriptFile(b, changed)
+	halves := [2]string{x.transcriptFile(b, old[:half]), x.transcriptFile(b, old[half:])}
 	merge := func(file string) []string {
 		return []string{"CREATE TEMP TABLE s AS SELECT " + list + " FROM transcripts WITH NO DATA;", copyOf("s", transcriptColumns, file),
 			"INSERT INTO transcripts AS t (" + list + ") SELECT " + list + " FROM s ON CONFLICT (org_id, id) DO UPDATE SET " + t.setting("org_id", "id", "created_at") +
 				" WHERE t.content_hash IS DISTINCT FROM excluded.content_hash;"}
 	}
-	for round := range x.rounds + 1 {
-		x.empty()
-		direct := x.script(copyOf("transcripts", transcriptColumns, files[0]))
-		directCPU := x.theirs
-		x.empty()
-		half := x.rows / 2
+	both := func(f func(i int)) time.Duration {
 		began := time.Now()
 		var group sync.WaitGroup
-		group.Go(func() {
-			for part := range slices.Chunk(old[half:], x.batch) {
-				if err := second.try(part...); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-		x.load(old[:half])
+		for i := range 2 {
+			group.Go(func() { f(i) })
+		}
 		group.Wait()
-		x.add(round, "fresh2/L1", direct, time.Since(began))
+		return time.Since(began)
+	}
+	for round := range x.rounds + 1 {
+		x.empty(changer)
+		direct := x.script(copyOf("transcripts", transcriptColumns, all))
+		directCPU := x.theirs
 		x.empty()
-		x.add(round, "fresh/L1", direct, x.load(old))
+		upsert := x.script(merge(all)...)
+		x.empty()
+		parallel := both(func(i int) { x.psqlRun(copyOf("transcripts", transcriptColumns, halves[i])) })
+		x.empty()
+		two := both(func(i int) {
+			x.segments(lanes[i].sink, fmt.Sprint(round), [][]record.Change{old[:half], old[half:]}[i])
+		})
+		x.add(round, "fresh2/L1", direct, two)
+		x.add(round, "fresh2/L2", upsert, two)
+		x.add(round, "fresh2/Lp", parallel, two)
+		x.empty(lanes[0], lanes[1])
+		one := x.load(old)
+		x.add(round, "fresh/L1", direct, one)
+		x.add(round, "fresh/L2", upsert, one)
 		x.addCPU(round, "fresh/L1", directCPU, x.ours)
 		x.client(b, "fresh", x.rows)
 		x.exec(`ANALYZE transcripts`)
-		same := x.script(merge(files[0])...)
+		same := x.script(merge(all)...)
+		wal := x.wal()
 		x.add(round, "noop/L2n", same, x.load(old))
+		b.ReportMetric(float64(x.wal()-wal)/float64(x.rows), "noop-WAL-bytes/row")
 		x.addCPU(round, "noop/L2n", x.theirs, x.ours)
 		x.client(b, "noop", x.rows)
+		loader := x.loading
+		x.loading = changer
 		ours := x.load(changed)
+		x.loading = loader
 		oursCPU := x.ours
 		x.client(b, "changed", x.rows)
 		// psql finds the table as we found it.
-		x.empty()
-		x.script(copyOf("transcripts", transcriptColumns, files[0]))
+		x.empty(changer)
+		x.script(copyOf("transcripts", transcriptColumns, all))
 		x.exec(`ANALYZE transcripts; CHECKPOINT`)
-		x.add(round, "changed/L2c", x.script(merge(files[1])...), ours)
+		x.add(round, "changed/L2c", x.script(merge(after)...), ours)
 		x.addCPU(round, "changed/L2c", x.theirs, oursCPU)
 	}
 	x.report(b)
+}
+
+// segments loads changes in segments of the batch's size.
+func (x *bench) segments(sink *Sink, name string, changes []record.Change) {
+	n := 0
+	for part := range slices.Chunk(changes, x.batch) {
+		n++
+		if loaded, err := sink.CommitSegment(x.B.Context(), fmt.Sprint(name, "/", n), pipeline.Batch[record.Change]{Items: part}); err != nil || !loaded {
+			x.B.Errorf("segment %d: loaded %t, %v", n, loaded, err)
+			return
+		}
+	}
+}
+
+// wal is how far the server has written its log.
+func (x *bench) wal() int64 {
+	x.B.Helper()
+	var n int64
+	if err := x.db.Pool().QueryRow(x.B.Context(), `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&n); err != nil {
+		x.B.Fatal(err)
+	}
+	return n
 }
 
 // BenchmarkKnowledge loads conversations with six rows of knowledge each, of customers that are known; psql copies both tables.
