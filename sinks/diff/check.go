@@ -162,7 +162,7 @@ func (c *checker) moved(a, b half) bool {
 		return false
 	}
 	// At level fast the first hash is the stored one, and the second one computed.
-	hashed := c.o.Level == LevelFull
+	hashed := c.o.Level == LevelFull && a.hash != (record.Digest{}) && b.hash != (record.Digest{})
 	// The parts of knowledge come without a version.
 	dated := a.updated != 0 && b.updated != 0
 	return dated && (a.updated != b.updated || a.fetched != b.fetched) || hashed && (a.hash != b.hash || a.count != b.count)

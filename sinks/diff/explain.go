@@ -37,7 +37,7 @@ func (c *checker) compare(lo, ro *Object) (faults []fault, rules map[string]bool
 			}
 		}
 		if r != nil && l != nil {
-			for _, link := range ro.Links {
+			for _, link := range links(lo, ro) {
 				if link.Want != link.Have && (c.entity != "knowledge" || link.RowID == r.ID) {
 					f.cells = append(f.cells, c.teller.link(link))
 				}
@@ -48,6 +48,14 @@ func (c *checker) compare(lo, ro *Object) (faults []fault, rules map[string]bool
 		}
 	})
 	return faults, rules
+}
+
+// links are those of the side that has any.
+func links(lo, ro *Object) []Link {
+	if ro.Links == nil {
+		return lo.Links
+	}
+	return ro.Links
 }
 
 func rowOf(l, r *Row) *Row {

@@ -34,25 +34,38 @@ const ownPrefix = "intercom_"
 
 // pair is an object on both sides, both there, and one row of each.
 type pair struct {
-	entity      string
-	left, right *Object
-	l, r        []Value
-	specs       []ColumnSpec
-	kept        bool // see messagesKept
+	entity   string
+	l, r     []Value // left and right
+	database *Object // the object as the database has it; the rules are about its side
+	swapped  bool    // that side is the left one
+	specs    []ColumnSpec
+	kept     bool // see messagesKept
 }
 
 func newPair(entity string, lo, ro *Object, l, r []Value) *pair {
-	p := &pair{entity: entity, left: lo, right: ro, l: l, r: r, specs: tables[entity].values}
+	p := &pair{entity: entity, database: ro, l: l, r: r, specs: tables[entity].values}
+	if lo.Rows != nil && ro.Rows == nil {
+		p.database, p.swapped = lo, true
+	}
 	p.kept = p.messagesKept()
 	return p
 }
 
+// sides are the values of the object, and those of its row in the database.
+func (p *pair) sides() (object, row []Value) {
+	if p.swapped {
+		return p.r, p.l
+	}
+	return p.l, p.r
+}
+
 // judge compares a column: equal, equal by the named rule, or different.
 func (p *pair) judge(i int) (equal bool, rule string) {
-	l, r := p.l[i], p.r[i]
-	if l == r {
+	if p.l[i] == p.r[i] {
 		return true, ""
 	}
+	values, row := p.sides()
+	l, r := values[i], row[i]
 	for _, rule := range p.specs[i].Rules {
 		if p.holds(rule, i, l, r) {
 			return true, rule
@@ -62,13 +75,13 @@ func (p *pair) judge(i int) (equal bool, rule string) {
 }
 
 func (p *pair) holds(rule string, i int, l, r Value) bool {
-	other := p.right.State == record.FingerprintShared
+	other := p.database.State == record.FingerprintShared
 	switch rule {
 	case RuleFilled:
-		return p.right.Shared && !l.Valid && r.Valid
+		return p.database.Shared && !l.Valid && r.Valid
 	case RuleKeysStay:
 		return l.Valid && r.Valid && keysStay(l.Text, r.Text, func(key string) bool {
-			return p.right.Shared || p.specs[i].Name != "context" || !strings.HasPrefix(key, ownPrefix)
+			return p.database.Shared || p.specs[i].Name != "context" || !strings.HasPrefix(key, ownPrefix)
 		})
 	case RuleOtherShown:
 		if !other {
@@ -133,7 +146,7 @@ func keysThere(l, r string) bool {
 // messagesKept reports whether a transcript of which the left has only a part holds that part and messages from before, and what is counted of
 // them agrees (sinks/postgres, loader.complete).
 func (p *pair) messagesKept() bool {
-	if p.entity != "transcripts" || !p.right.Sealed {
+	if p.entity != "transcripts" || !p.database.Sealed {
 		return false
 	}
 	at := func(name string, v []Value) string {
@@ -144,11 +157,12 @@ func (p *pair) messagesKept() bool {
 		}
 		return ""
 	}
-	if at("complete", p.l) != "false" {
+	l, r := p.sides()
+	if at("complete", l) != "false" {
 		return false
 	}
 	var came, held []json.RawMessage
-	if json.Unmarshal([]byte(at("messages", p.l)), &came) != nil || json.Unmarshal([]byte(at("messages", p.r)), &held) != nil {
+	if json.Unmarshal([]byte(at("messages", l)), &came) != nil || json.Unmarshal([]byte(at("messages", r)), &held) != nil {
 		return false
 	}
 	more := len(held) - len(came)
@@ -162,7 +176,7 @@ func (p *pair) messagesKept() bool {
 		return false
 	}
 	count := func(name string, v []Value) int { n, _ := strconv.Atoi(at(name, v)); return n }
-	expected := count("expected_message_count", p.r)
-	complete := strconv.FormatBool(expected > 0 && count("message_count", p.r) >= expected)
-	return count("message_count", p.r) == count("message_count", p.l)+more && at("complete", p.r) == complete
+	expected := count("expected_message_count", r)
+	complete := strconv.FormatBool(expected > 0 && count("message_count", r) >= expected)
+	return count("message_count", r) == count("message_count", l)+more && at("complete", r) == complete
 }

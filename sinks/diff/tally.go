@@ -121,7 +121,7 @@ func (t *tallied) cells(entity string, lo, ro *Object, level Level) {
 				continue
 			}
 			col.Compared++
-			wrong := slices.ContainsFunc(ro.Links, func(k Link) bool {
+			wrong := slices.ContainsFunc(links(lo, ro), func(k Link) bool {
 				return k.Column == name && k.Want != k.Have && (entity != "knowledge" || k.RowID == r.ID)
 			})
 			if wrong {
