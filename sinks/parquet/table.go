@@ -38,7 +38,7 @@ type Target struct {
 const digestVersion = record.DigestVersion
 
 // pageBuffer is how much of a column is one page: fewer, larger pages compress better.
-const pageBuffer = 1 << 20
+const pageBuffer = 5 << 18
 
 // table collects the rows of one table of a segment and writes them as a file. It is reused from segment to segment.
 type table[T any] struct {
@@ -138,7 +138,14 @@ func (t *table[T]) encode(w io.Writer, n Name) error {
 	for key, value := range n.metadata() {
 		t.writer.SetKeyValueMetadata(key, value)
 	}
-	_, err := t.writer.Write(t.rows)
+	var err error
+	// One at a time: of several rows parquet-go v0.32 writes some absent values as present, zero ones (it takes n values behind n absent ones
+	// for the rest of 64).
+	for i := range t.rows {
+		if _, err = t.writer.Write(t.rows[i : i+1]); err != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = t.writer.Close()
 	}
