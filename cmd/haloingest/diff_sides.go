@@ -14,8 +14,11 @@ import (
 	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
+	"haloingest/sinks/parquet"
+	"haloingest/sinks/parquet/bucket"
 	"haloingest/sources/halo"
 	"haloingest/sources/intercom"
+	"haloingest/sources/snapshot"
 )
 
 // sides are both sides of a diff, open.
@@ -63,7 +66,7 @@ func (a *app) openSides(c *cli.Context, ws *workspace, r diffRequest) (_ *sides,
 		case name == sidePostgres:
 			side, err = s.openDatabase(c, ws, r)
 		default:
-			side, err = s.openSnapshotSide(c, ws, r, strings.TrimPrefix(name, sideSnapshot))
+			side, err = s.openSnapshot(a, c, ws, r, name)
 		}
 		if err != nil {
 			return nil, err
@@ -211,6 +214,26 @@ func (s *sides) judge(r *diff.Report, err error) {
 	r.Sentence += "; " + text
 }
 
-func (s *sides) openSnapshotSide(c *cli.Context, ws *workspace, r diffRequest, location string) (diff.Side, error) {
-	return nil, usagef("not yet %s", location)
+// openSnapshot opens the runs of a snapshot that are this organisation's.
+func (s *sides) openSnapshot(a *app, c *cli.Context, ws *workspace, r diffRequest, name string) (diff.Side, error) {
+	o, err := a.snapshotOptions(c, ws.cfg)
+	if err != nil {
+		return nil, err
+	}
+	o.Org, o.Layers = ws.org, []string{parquet.LayerRows}
+	store, err := bucket.Open(c.Context, strings.TrimPrefix(name, sideSnapshot))
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, store.Close)
+	snap, err := snapshot.Open(c.Context, store, o)
+	if err != nil {
+		return nil, err
+	}
+	side := compare.NewSnapshot(sideSnapshot+snap.Location(), snap, "")
+	s.closers = append(s.closers, side.Close)
+	if r.level == diff.LevelFast && (r.left == sideIntercom || r.right == sideIntercom) {
+		return compare.ListedSnapshot{Snapshot: side}, nil
+	}
+	return side, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
+	"haloingest/sources/halo"
 )
 
 // A listing has no parts, so there is no content to be hashed. At diff.LevelFast a conversation's hash is therefore that of
@@ -32,7 +33,7 @@ func listingHash(updated int64, messages int) (d record.Digest) {
 // ListedDatabase is the database as it is compared with a listing: of conversations it yields version and number of
 // messages.
 type ListedDatabase struct {
-	diff.Side
+	*halo.Side
 	Pool *pgxpool.Pool
 	Org  record.UUID
 }
@@ -87,11 +88,11 @@ func (stop) Error() string { return "the reader wants no more" }
 var errStop = stop{}
 
 // ListedSnapshot is a snapshot as it is compared with a listing: of conversations it yields the version alone.
-type ListedSnapshot struct{ diff.Side }
+type ListedSnapshot struct{ *Snapshot }
 
 // Fingerprints hides the hashes of conversations; other entities are the side's.
 func (s ListedSnapshot) Fingerprints(ctx context.Context, entity string, level diff.Level) iter.Seq2[[]record.Fingerprint, error] {
-	all := s.Side.Fingerprints(ctx, entity, level)
+	all := s.Snapshot.Fingerprints(ctx, entity, level)
 	if entity != transcripts || level != diff.LevelFast {
 		return all
 	}
@@ -110,18 +111,26 @@ func (s ListedSnapshot) Fingerprints(ctx context.Context, entity string, level d
 // Counted is the workspace by its totals alone.
 type Counted struct{ *Live }
 
-// Count asks Intercom for its total, and companies by their scroll, which is read to its end.
-func (s Counted) Count(ctx context.Context, entity string) (int64, error) {
+// Count asks Intercom for its total, and companies by their scroll, which is read to its end. It is not of one moment.
+func (s Counted) Count(ctx context.Context, entity string) (n int64, exact bool, err error) {
 	kind, err := kindOf(entity)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if kind != record.KindCompany {
-		n, err := s.o.Client.Count(ctx, kind, time0)
-		if err == nil && n < 0 {
-			err = fmt.Errorf("Intercom does not tell how many %s there are", kind.Stream())
-		}
-		return int64(n), err
+	if kind == record.KindCompany {
+		n, err = s.countCompanies(ctx)
+		return n, false, err
 	}
-	return s.countCompanies(ctx)
+	total, err := s.o.Client.Count(ctx, kind, time0)
+	if err == nil && total < 0 {
+		err = fmt.Errorf("count %s: Intercom does not tell how many there are", kind.Stream())
+	}
+	return int64(total), false, err
 }
+
+var _ interface {
+	diff.Side
+	diff.Counter
+	diff.Noter
+	diff.Meter
+} = Counted{}
