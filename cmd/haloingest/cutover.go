@@ -23,6 +23,7 @@ Exit codes: 0 safe; 1 not safe; 3 nothing fails, but something could not be look
 			&cli.DurationFlag{Name: "max-sync-age", Usage: "`SPAN` that the last complete sync may be old", Value: cutover.DefaultMaxSyncAge},
 			&cli.DurationFlag{Name: "max-diff-age", Usage: "`SPAN` that the diff may be old", Value: cutover.DefaultMaxDiffAge},
 			&cli.BoolFlag{Name: "attachments-wanted", Usage: "fail if files are not saved, even if no run was asked to save any"},
+			&cli.IntFlag{Name: "accept-unsaved", Usage: "let `N` wanted files be missing, after you have looked at them", DefaultText: "none"},
 		}, storeFlags(), outputFlags()),
 		Action: a.checkCutover,
 	}
@@ -32,8 +33,13 @@ func (a *app) checkCutover(c *cli.Context) error {
 	if err := noOperands(c); err != nil {
 		return err
 	}
+	unsaved, err := atLeastZero(c, "accept-unsaved")
+	if err != nil {
+		return err
+	}
 	options := cutover.Options{
-		MaxSyncAge: c.Duration("max-sync-age"), MaxDiffAge: c.Duration("max-diff-age"),
+		AcceptUnsaved: int64(unsaved),
+		MaxSyncAge:    c.Duration("max-sync-age"), MaxDiffAge: c.Duration("max-diff-age"),
 		AttachmentsWanted: c.Bool("attachments-wanted"), Program: "haloingest " + version,
 	}
 	if options.MaxSyncAge <= 0 || options.MaxDiffAge <= 0 {

@@ -22,6 +22,7 @@ type Options struct {
 	MaxSyncAge        time.Duration // of the last complete sync; 0: DefaultMaxSyncAge
 	MaxDiffAge        time.Duration // of the diff; 0: DefaultMaxDiffAge
 	AttachmentsWanted bool          // even if no run was ever asked to save them
+	AcceptUnsaved     int64         // so many wanted files may be missing: whoever asks has looked at them
 	Program           string        // name and version, for the report
 }
 
@@ -151,6 +152,14 @@ type Inventory struct {
 	Unasked    int64 `json:"unasked"` // never asked for
 	Gone       int64 `json:"gone"`    // not saved, and their conversation or ticket is deleted
 	Bytes      int64 `json:"bytes"`   // of those that are neither saved nor gone, as far as Intercom states them
+	// Causes are why files could not be saved, and of how many; the most frequent first, 20 at most.
+	Causes []Cause `json:"causes,omitempty"`
+}
+
+// Cause is why files could not be saved.
+type Cause struct {
+	Error string `json:"error"`
+	Files int64  `json:"files"`
 }
 
 // count returns how many items have a status.

@@ -1,8 +1,10 @@
 package cutover
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"haloingest/cmd/haloingest/internal/connection"
@@ -159,6 +161,7 @@ func (l *look) rejects(ctx context.Context) (err error) {
 
 func (l *look) attachments(ctx context.Context, each func(postgres.Attachment) error) error {
 	t := &l.Attachments
+	causes := map[string]int64{}
 	for a, err := range l.db.Attachments(ctx, l.Org) {
 		if err != nil {
 			return err
@@ -174,6 +177,9 @@ func (l *look) attachments(ctx context.Context, each func(postgres.Attachment) e
 		case a.Known:
 			t.Failed++
 			t.Bytes += a.Size
+			if _, known := causes[a.Error]; known || len(causes) < mostCauses {
+				causes[a.Error]++
+			}
 		default:
 			t.Unasked++
 			t.Bytes += a.Size
@@ -184,5 +190,13 @@ func (l *look) attachments(ctx context.Context, each func(postgres.Attachment) e
 			}
 		}
 	}
+	for why, n := range causes {
+		t.Causes = append(t.Causes, Cause{why, n})
+	}
+	slices.SortFunc(t.Causes, func(a, b Cause) int { return cmp.Or(cmp.Compare(b.Files, a.Files), cmp.Compare(a.Error, b.Error)) })
+	t.Causes = t.Causes[:min(len(t.Causes), mostLines)]
 	return nil
 }
+
+// mostCauses are told apart.
+const mostCauses = 1000

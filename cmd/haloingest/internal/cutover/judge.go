@@ -350,9 +350,15 @@ func (j judge) attachments() Item {
 	if a.Unasked == 0 { // a sync tries those again that may be had
 		item.Next = []string{j.command("sync", "--attachments", "DIR")}
 	}
-	if a.Wanted {
+	for _, c := range a.Causes {
+		item.Details = append(item.Details, fmt.Sprintf("%s: %s", page.Plural(c.Files, "file"), page.Visible(c.Error)))
+	}
+	switch {
+	case a.Wanted && left > j.o.AcceptUnsaved:
 		item.Status = Fail
-		item.Advice = "They are wanted. Save what is left:"
+		item.Advice = "They are wanted. Save what is left; where that is not possible, see attachments.csv of --report and accept so many with --accept-unsaved:"
+	case a.Wanted:
+		item.Evidence += fmt.Sprintf(" So many were accepted as missing: --accept-unsaved %d.", j.o.AcceptUnsaved)
 	}
 	return item
 }

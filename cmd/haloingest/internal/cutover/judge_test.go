@@ -145,6 +145,10 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 		{"files that are not saved", func(e *Evidence) {
 			e.Attachments = Inventory{Wanted: true, Files: 5, Saved: 4, SavedBytes: 99, Failed: 1}
 		}, Options{}, Attachments, Fail, "4 saved (99 B), 1 could not be saved", "haloingest sync --attachments DIR"},
+		{"why files are not saved", func(e *Evidence) {
+			e.Attachments = Inventory{Wanted: true, Files: 5, Failed: 5, Causes: []Cause{{"404", 4}, {"too large", 1}}}
+		}, Options{AcceptUnsaved: 4}, Attachments, Fail, "4 files: 404\n1 file: too large", ""},
+		{"files that are accepted as missing", func(e *Evidence) { e.Attachments = Inventory{Wanted: true, Files: 5, Failed: 3, Unasked: 2} }, Options{AcceptUnsaved: 5}, Attachments, Warn, "So many were accepted as missing: --accept-unsaved 5.", ""},
 		{"files that are saved or gone", func(e *Evidence) { e.Attachments = Inventory{Wanted: true, Files: 5, Saved: 4, Gone: 1} }, Options{}, Attachments, Pass, "1 gone with their conversation or ticket", ""},
 		{"no snapshot", func(e *Evidence) { e.Snapshots = nil }, Options{}, Snapshot, Warn, "No snapshot was kept", "haloingest backfill --restart --snapshot DIR"},
 		{"a part of a snapshot", func(e *Evidence) { e.Snapshots[0].Walked = false }, Options{}, Snapshot, Warn, "no backfill of everything is in it", "haloingest backfill --restart --snapshot DIR"},

@@ -208,15 +208,15 @@ func TestAttachmentsAreWantedOnceARunWasAskedForThem(t *testing.T) {
 		('OTHER', gen_random_uuid(), 'c', '[{"id":"m4","attachments":[{"url":"https://x/4","size":80}]}]', NULL)`)
 	var listed int
 	e, err := Look(t.Context(), p.store, org, func(postgres.Attachment) error { listed++; return nil }, nil)
-	if want := (Inventory{Files: 3, Unasked: 2, Gone: 1, Bytes: 30}); err != nil || listed != 3 || e.Attachments != want {
+	if want := (Inventory{Files: 3, Unasked: 2, Gone: 1, Bytes: 30}); err != nil || listed != 3 || !cmp.Equal(e.Attachments, want) {
 		t.Errorf("%+v, want %+v; %d listed, error %v", e.Attachments, want, listed, err)
 	}
 	p.sql(`INSERT INTO ingest.attachments (org_id, kind, source_id, message_id, n, url, path, bytes, sha256, run_id) VALUES ('ORG', 'conversation', 'a', 'm1', 0, 'https://x/1', 'aa', 11, 'ff', 'RUN1')`)
-	if got, want := p.look().Attachments, (Inventory{Wanted: true, Files: 3, Saved: 1, SavedBytes: 11, Unasked: 1, Gone: 1, Bytes: 20}); got != want {
+	if got, want := p.look().Attachments, (Inventory{Wanted: true, Files: 3, Saved: 1, SavedBytes: 11, Unasked: 1, Gone: 1, Bytes: 20}); !cmp.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	p.sql(`INSERT INTO ingest.attachments (org_id, kind, source_id, message_id, n, url, error, run_id) VALUES ('ORG', 'conversation', 'a', 'm1', 1, 'https://x/2', '404', 'RUN1')`)
-	if got, want := p.look().Attachments, (Inventory{Wanted: true, Files: 3, Saved: 1, SavedBytes: 11, Failed: 1, Gone: 1, Bytes: 20}); got != want {
+	if got, want := p.look().Attachments, (Inventory{Wanted: true, Files: 3, Saved: 1, SavedBytes: 11, Failed: 1, Gone: 1, Bytes: 20, Causes: []Cause{{"404", 1}}}); !cmp.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if _, err := Look(t.Context(), p.store, org, func(postgres.Attachment) error { return os.ErrClosed }, nil); !errors.Is(err, os.ErrClosed) {

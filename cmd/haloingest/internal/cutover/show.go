@@ -59,7 +59,7 @@ func Text(w io.Writer, c Checklist) error {
 
 // ago says how old the proof is, where that is not now.
 func (i Item) ago() string {
-	if i.ProofAt.IsZero() || i.Age < time.Second {
+	if i.ProofAt.IsZero() || i.Age == 0 {
 		return ""
 	}
 	return " (proof " + page.Span(i.Age) + " old)"
