@@ -28,43 +28,47 @@ const (
 )
 
 // NewStack lays out the parts in a bar whose full length stands for scale; 0: for their sum. Each part that is not zero can be
-// seen, at the expense of the longest.
+// seen, at the expense of the longer ones.
 func NewStack(name string, scale int64, parts ...Part) Stack {
-	s := Stack{}
-	var sum int64
+	var s Stack
+	var sum float64
 	var words []string
 	for _, p := range parts {
 		if p.N > 0 {
-			sum += p.N
+			sum += float64(p.N)
 			words = append(words, Count(p.N)+" "+p.Label)
+			s.Segments = append(s.Segments, Segment{Part: p})
 		}
 	}
 	s.Label = name + ": " + strings.Join(words, ", ")
-	if sum == 0 {
+	if len(words) == 0 {
 		s.Label = name + ": none"
 		return s
 	}
-	scale = max(scale, sum)
-	longest := -1
-	total := 0
-	for _, p := range parts {
-		if p.N <= 0 {
-			continue
+	whole := max(sum/max(float64(scale), sum)*length, float64(least*len(s.Segments)))
+	// Parts that would be too short get the least length, and the others share what is left; that may make further ones too short.
+	short := make([]bool, len(s.Segments))
+	left, share := whole, sum
+	for again := true; again; {
+		again = false
+		for i, seg := range s.Segments {
+			if !short[i] && float64(seg.N)/share*left < least {
+				short[i], again = true, true
+				left -= least
+				share -= float64(seg.N)
+			}
 		}
-		width := max(least, int(float64(p.N)/float64(scale)*length+0.5))
-		s.Segments = append(s.Segments, Segment{Part: p, Width: width})
-		if longest < 0 || width > s.Segments[longest].Width {
-			longest = len(s.Segments) - 1
-		}
-		total += width
 	}
-	if most := max(least*len(s.Segments), int(float64(sum)/float64(scale)*length+0.5)); total > most {
-		s.Segments[longest].Width -= total - most
-	}
-	x := 0
+	end := 0.0
 	for i := range s.Segments {
-		s.Segments[i].X = x
-		x += s.Segments[i].Width
+		seg := &s.Segments[i]
+		seg.X = int(end + 0.5)
+		if short[i] {
+			end += least
+		} else {
+			end += float64(seg.N) / share * left
+		}
+		seg.Width = int(end+0.5) - seg.X
 	}
 	return s
 }
