@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -220,4 +222,37 @@ func (r *Reader) Refused(ctx context.Context, seg Segment) ([]pipeline.Reject, e
 	seg.Files = slices.DeleteFunc(slices.Clone(seg.Files), func(f *file.FileInfo) bool { return !isRejects(f) })
 	c, err := r.Changes(ctx, seg)
 	return c.Rejects, err
+}
+
+// Check hashes the files of a layer of all runs, so that it is known before anything is loaded that they are those that were written. It reads them all, and
+// decodes nothing.
+func (s *Snapshot) Check(ctx context.Context, layer string, workers int) error {
+	var files []*file.FileInfo
+	for _, run := range s.Runs {
+		for i := range run.Files {
+			if run.Files[i].Layer == layer {
+				files = append(files, &run.Files[i])
+			}
+		}
+	}
+	return pipeline.ForEach(ctx, len(files), workers, func(ctx context.Context, i int) error { return s.hash(ctx, files[i]) })
+}
+
+func (s *Snapshot) hash(ctx context.Context, info *file.FileInfo) (err error) {
+	f, err := s.store.Open(ctx, info.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return corrupt(info.Path, "is missing")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, f.Size())); err != nil {
+		return &file.StoreError{Op: "read", Location: s.Location(), Path: info.Path, Err: err}
+	}
+	if sum := h.Sum(nil); hex.EncodeToString(sum) != info.SHA256 {
+		return corrupt(info.Path, "is not the file that was written: its SHA-256 is %x and should be %s", sum, info.SHA256)
+	}
+	return nil
 }

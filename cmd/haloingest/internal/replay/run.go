@@ -66,12 +66,21 @@ type Run struct {
 	done     map[string]bool            // segments that are committed, by the names of their pages
 }
 
-// Start takes the organisation's lease and starts or resumes a run. The error is postgres.ErrHeld if another run holds it.
+// Start checks that the snapshot's files are those that were written, takes the organisation's lease, and starts or resumes a run. Nothing is written
+// before all files are known to be good. The error is postgres.ErrHeld if another run holds the lease.
 func (r *Runner) Start(ctx context.Context, request Request) (*Run, error) {
 	if !request.Remap {
 		if err := r.sameMapping(); err != nil {
 			return nil, err
 		}
+	}
+	layer := parquet.LayerRows
+	if request.Remap {
+		layer = parquet.LayerPages
+	}
+	r.Log.Debug("checking the files of the snapshot", "layer", layer)
+	if err := r.Snapshot.Check(ctx, layer, lanes); err != nil {
+		return nil, err
 	}
 	lease, err := r.DB.Acquire(ctx, r.Snapshot.Org, r.Holder)
 	if err != nil {
@@ -209,11 +218,12 @@ func bookmark(s *snapshot.Snapshot, c *connection.Connection) time.Time {
 	}
 	begun := at
 	for _, r := range s.Runs {
-		if !r.Complete || r.SyncedTo.IsZero() {
+		to := r.SyncedTo.Truncate(time.Microsecond) // as a database keeps it
+		if !r.Complete || to.IsZero() {
 			continue
 		}
-		if joins := r.Since.IsZero() || !at.IsZero() && !r.Since.After(at); joins && r.SyncedTo.After(at) {
-			at = r.SyncedTo
+		if joins := r.Since.IsZero() || !at.IsZero() && !r.Since.After(at); joins && to.After(at) {
+			at = to
 		}
 	}
 	if at.Equal(begun) {
