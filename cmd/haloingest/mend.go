@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/compare"
+	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff"
@@ -51,22 +53,81 @@ func (a *app) mend(c *cli.Context, ws *workspace, id string) error {
 			fmt.Fprintf(w, "Diff %s found nothing that needs mending.\n", run.ID)
 		})
 	}
-	runner, err := a.runner(c, ws)
+	out := mendResult{Diff: run.ID, Repairs: repairs.Len(), Open: []mendOpen{}}
+	again, done, err := a.mendFrom(c, ws, run, repairs, &out)
 	if err != nil {
 		return err
 	}
-	defer runner.Client.Close()
+	defer done()
+	out.Report, err = carryOut(a, ws.log, again.job)
+	if out.Report.Run.ID.IsZero() {
+		return err
+	}
+	if err == nil {
+		err = lookAgain(c.Context, ws, again.source, repairs, &out)
+	}
+	out.Code = exitCode(err)
+	if err != nil {
+		out.Error = errorLine(err)
+	} else {
+		out.Code = mendCode(&out)
+	}
+	return a.ended(out, out.Code, err, func(w io.Writer) { printMended(w, ws.org, run, repairs, &out, err) })
+}
+
+// mending is a repair that can begin, and the side with which the database is compared afterwards.
+type mending struct {
+	job    job[ingest.Report]
+	source diff.Side
+}
+
+// mendFrom begins a repair from Intercom or, where it is not connected, from the snapshot that was compared.
+func (a *app) mendFrom(c *cli.Context, ws *workspace, run postgres.DiffRun, repairs *compare.Repairs, out *mendResult) (m mending, done func(), err error) {
+	conn, err := ws.connections.Get(c.Context, ws.org)
+	if err != nil && !errors.Is(err, connection.ErrNotConnected) {
+		return m, nil, err
+	}
+	for _, side := range []string{run.Left, run.Right} {
+		if (err != nil || !conn.Connected) && strings.HasPrefix(side, sideSnapshot) {
+			return a.mendFromSnapshot(c, ws, side, run.ID, repairs, out)
+		}
+	}
+	return a.mendFromIntercom(c, ws, run.ID, repairs, out)
+}
+
+func (a *app) mendFromIntercom(c *cli.Context, ws *workspace, id record.UUID, repairs *compare.Repairs, out *mendResult) (m mending, done func(), err error) {
+	runner, err := a.runner(c, ws)
+	if err != nil {
+		return m, nil, err
+	}
+	done = runner.Client.Close
+	defer func() {
+		if err != nil {
+			done()
+		}
+	}()
 	access, err := runner.Client.Check(c.Context)
 	if err != nil {
-		return err
+		return m, nil, err
 	}
 	if len(access.Missing) > 0 {
 		// What it may not see would look as if it were gone.
 		kind := access.Missing[0]
-		return fmt.Errorf("nothing was mended: the token may not read %s, and what it may not see looks deleted: %w", kind.Stream(), access.Reasons[kind])
+		return m, nil, fmt.Errorf("nothing was mended: the token may not read %s, and what it may not see looks deleted: %w", kind.Stream(), access.Reasons[kind])
 	}
-	job, err := runner.Start(c.Context, ingest.Request{Kind: ingest.KindRepair, Repair: &ingest.Repair{
-		Diff: run.ID, Strays: repairs.Strays,
+	o, err := a.liveOptions(c, ws, runner)
+	if err != nil {
+		return m, nil, err
+	}
+	out.Source = sideIntercom
+	live := compare.NewLive(o)
+	done = func() {
+		_ = live.Close() // a temporary file
+		runner.Client.Close()
+	}
+	m.source = live
+	m.job, err = runner.Start(c.Context, ingest.Request{Kind: ingest.KindRepair, Repair: &ingest.Repair{
+		Diff: id, Strays: repairs.Strays,
 		IDs: func(_ context.Context, kind record.Kind) iter.Seq2[string, error] {
 			return func(yield func(string, error) bool) {
 				for _, id := range repairs.IDs(kind) {
@@ -77,24 +138,32 @@ func (a *app) mend(c *cli.Context, ws *workspace, id string) error {
 			}
 		},
 	}})
+	return m, done, err
+}
+
+func (a *app) mendFromSnapshot(c *cli.Context, ws *workspace, name string, id record.UUID, repairs *compare.Repairs, out *mendResult) (m mending, done func(), err error) {
+	s := &sides{}
+	opened, err := s.openSnapshot(a, c, ws, diffRequest{level: diff.LevelFull}, name)
+	done = func() {
+		if err := s.close(); err != nil {
+			ws.log.Warn("close the snapshot", "error", err)
+		}
+	}
 	if err != nil {
-		return err
+		done()
+		return m, nil, err
 	}
-	out := mendResult{Diff: run.ID, Source: sideIntercom, Repairs: repairs.Len(), Open: []mendOpen{}}
-	out.Report, err = carryOut(a, runner.Log, job)
-	if out.Report.Run.ID.IsZero() {
-		return err
+	side, ok := opened.(*compare.Snapshot)
+	if !ok {
+		done()
+		return m, nil, fmt.Errorf("open %s: it is no snapshot", name)
 	}
-	if err == nil {
-		err = a.lookAgain(c, ws, runner, repairs, &out)
+	out.Source, m.source = name, side
+	if m.job, err = compare.StartSnapshotMend(c.Context, ws.DB, ws.org, holder(c), side, id, repairs); err != nil {
+		done()
+		return m, nil, err
 	}
-	out.Code = exitCode(err)
-	if err != nil {
-		out.Error = errorLine(err)
-	} else {
-		out.Code = mendCode(&out)
-	}
-	return a.ended(out, out.Code, err, func(w io.Writer) { printMended(w, ws.org, run, repairs, &out, err) })
+	return m, done, nil
 }
 
 // repairsOf reads a diff and what mends its findings.
@@ -131,20 +200,14 @@ func repairsOf(ctx context.Context, ws *workspace, id string) (postgres.DiffRun,
 }
 
 // lookAgain compares the objects that were mended once more, by reading them from both sides.
-func (a *app) lookAgain(c *cli.Context, ws *workspace, runner *ingest.Runner, repairs *compare.Repairs, out *mendResult) error {
-	database, err := halo.Open(c.Context, ws.Pool(), ws.org)
+func lookAgain(ctx context.Context, ws *workspace, source diff.Side, repairs *compare.Repairs, out *mendResult) error {
+	database, err := halo.Open(ctx, ws.Pool(), ws.org)
 	if err != nil {
 		return err
 	}
-	defer database.Close(c.Context)
-	o, err := a.liveOptions(c, ws, runner)
-	if err != nil {
-		return err
-	}
-	live := compare.NewLive(o)
-	defer live.Close()
+	defer database.Close(ctx)
 	keys := repairs.Keys()
-	r, err := diff.Compare(c.Context, compare.Keys{Side: live, IDs: keys}, compare.Keys{Side: database, IDs: keys}, diff.Options{
+	r, err := diff.Compare(ctx, compare.Keys{Side: source, IDs: keys}, compare.Keys{Side: database, IDs: keys}, diff.Options{
 		Org: ws.org, Log: ws.log,
 		Findings: diff.FindingsFunc(func(_ context.Context, f diff.Finding, _, _ *diff.Object) error {
 			out.after = append(out.after, f)
@@ -161,8 +224,11 @@ func (a *app) lookAgain(c *cli.Context, ws *workspace, runner *ingest.Runner, re
 			continue
 		}
 		why, _ := compare.RepairOf(f, false)
-		if f.Class == diff.InFlight {
+		switch {
+		case f.Class == diff.InFlight:
 			why.Why = f.Cause
+		case f.Class == diff.Extra && !source.Moves():
+			why.Why += "; only Intercom can say whether it is gone"
 		}
 		if key := [2]string{f.Entity, f.SourceID}; !open[key] {
 			open[key] = true
@@ -180,8 +246,15 @@ func mendCode(out *mendResult) int {
 	return runCode(out.Report, nil)
 }
 
+func readFrom(out *mendResult) string {
+	if out.Source == sideIntercom {
+		return "Read anew from intercom"
+	}
+	return "Intercom is not connected; the rows are those of " + out.Source
+}
+
 func printMended(w io.Writer, org record.UUID, run postgres.DiffRun, repairs *compare.Repairs, out *mendResult, err error) {
-	fmt.Fprintf(w, "Diff %s of %s with %s: %s.\nRead anew from %s.\n\n", run.ID, run.Left, run.Right, repairs.Summary(), out.Source)
+	fmt.Fprintf(w, "Diff %s of %s with %s: %s.\n%s.\n\n", run.ID, run.Left, run.Right, repairs.Summary(), readFrom(out))
 	printLoaded(w, out.Report.Run.Counts)
 	fmt.Fprintln(w)
 	if err != nil {

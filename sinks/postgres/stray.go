@@ -17,26 +17,21 @@ import (
 func (r *Run) BuryStrays(ctx context.Context, kind record.Kind, rows []record.UUID, at time.Time) (int64, error) {
 	var n int64
 	what := fmt.Sprintf("mark rows of %s that no object is bound to", kind.Table())
-	err := r.lease.db.retry(ctx, what, func(ctx context.Context) error {
-		return r.lease.db.inTx(ctx, func(tx pgx.Tx) error {
-			if err := r.lease.Guard(ctx, tx); err != nil {
-				return err
-			}
-			strays, err := r.strays(ctx, tx, kind, rows)
-			if err != nil {
-				return err
-			}
-			x := imagesOf(kind.Table())
-			from := "unnest($3::uuid[]) AS k(id)"
-			where := "t.org_id = $1::uuid AND t.id = k.id AND t.deleted_at IS NULL"
-			if _, err := tx.Exec(ctx, x.insert(from+" CROSS JOIN "+x.table+" t WHERE "+where), r.lease.org, r.ID, strays); err != nil {
-				return err
-			}
-			tag, err := tx.Exec(ctx, "UPDATE "+x.table+" t SET deleted_at = $4::timestamptz, run_id = $2::uuid FROM "+from+" WHERE "+where,
-				r.lease.org, r.ID, strays, at)
-			n = tag.RowsAffected()
+	err := r.guarded(ctx, what, func(tx pgx.Tx) error {
+		strays, err := r.strays(ctx, tx, kind, rows)
+		if err != nil {
 			return err
-		})
+		}
+		x := imagesOf(kind.Table())
+		from := "unnest($3::uuid[]) AS k(id)"
+		where := "t.org_id = $1::uuid AND t.id = k.id AND t.deleted_at IS NULL"
+		if _, err := tx.Exec(ctx, x.insert(from+" CROSS JOIN "+x.table+" t WHERE "+where), r.lease.org, r.ID, strays); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, "UPDATE "+x.table+" t SET deleted_at = $4::timestamptz, run_id = $2::uuid FROM "+from+" WHERE "+where,
+			r.lease.org, r.ID, strays, at)
+		n = tag.RowsAffected()
+		return err
 	})
 	return n, wrap(ctx, err, "%s", what)
 }

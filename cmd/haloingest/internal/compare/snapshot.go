@@ -138,7 +138,7 @@ func (s *Snapshot) walk(ctx context.Context, kind record.Kind, level diff.Level,
 			return true, err
 		}
 	}
-	s.index = index{kind: kind, seed: maphash.MakeSeed()}
+	s.index = index{seed: maphash.MakeSeed()}
 	for i := range s.segments {
 		if !holds(&s.segments[i], kind) {
 			continue
@@ -174,6 +174,7 @@ func (s *Snapshot) walk(ctx context.Context, kind record.Kind, level diff.Level,
 		}
 	}
 	slices.SortFunc(s.index.at, func(a, b place) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.segment, b.segment)) })
+	s.index.kind = kind
 	return true, nil
 }
 
@@ -208,16 +209,23 @@ func (s *Snapshot) read(ctx context.Context, i int, anew bool) (snapshot.Changes
 	return changes, nil
 }
 
+// have makes the index of a kind, if there is another one.
+func (s *Snapshot) have(ctx context.Context, kind record.Kind) error {
+	if s.index.kind == kind {
+		return nil
+	}
+	_, err := s.walk(ctx, kind, diff.LevelFast, func([]record.Fingerprint, error) bool { return true })
+	return err
+}
+
 // Fetch reads the segments in which the objects are and returns of each its newest state.
 func (s *Snapshot) Fetch(ctx context.Context, entity string, ids []string) ([]diff.Object, error) {
 	kind, err := kindOf(entity)
 	if err != nil {
 		return nil, err
 	}
-	if s.index.kind != kind {
-		if _, err := s.walk(ctx, kind, diff.LevelFull, func([]record.Fingerprint, error) bool { return true }); err != nil {
-			return nil, err
-		}
+	if err := s.have(ctx, kind); err != nil {
+		return nil, err
 	}
 	changes, rejects, err := s.newest(ctx, kind, ids)
 	if err != nil {
