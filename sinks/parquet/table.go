@@ -135,8 +135,8 @@ func (t *table[T]) encode(w io.Writer, n Name) error {
 	} else {
 		t.writer.Reset(w)
 	}
-	for key, value := range n.metadata() {
-		t.writer.SetKeyValueMetadata(key, value)
+	for _, pair := range n.metadata() {
+		t.writer.SetKeyValueMetadata(pair[0], pair[1])
 	}
 	var err error
 	// One at a time: of several rows parquet-go v0.32 writes some absent values as present, zero ones (it takes n values behind n absent ones
@@ -175,10 +175,10 @@ func newWriter[T any](w io.Writer, c *codec, large []string) *parquet.GenericWri
 }
 
 // metadata is what the file says of itself.
-func (n Name) metadata() map[string]string {
-	return map[string]string{
-		MetaOrg: n.Org.String(), MetaRun: n.Run.String(), MetaLayer: n.Layer, MetaTable: n.Table, MetaStream: n.Stream,
-		MetaSeq: strconv.FormatInt(n.Seq, 10), MetaSchema: strconv.Itoa(SchemaVersion), MetaDigest: strconv.Itoa(digestVersion),
+func (n Name) metadata() [8][2]string {
+	return [...][2]string{
+		{MetaOrg, n.Org.String()}, {MetaRun, n.Run.String()}, {MetaLayer, n.Layer}, {MetaTable, n.Table}, {MetaStream, n.Stream},
+		{MetaSeq, strconv.FormatInt(n.Seq, 10)}, {MetaSchema, strconv.Itoa(SchemaVersion)}, {MetaDigest, strconv.Itoa(digestVersion)},
 	}
 }
 
