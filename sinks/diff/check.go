@@ -15,7 +15,8 @@ type suspect struct {
 	first [2]half // as the sides were read
 	seen  [2]half // at the last look
 	looks int
-	left  bool // the left is to be asked, whatever else
+	asked bool // the left, at the last look
+	force bool // the left is to be asked, whatever else
 }
 
 // checker looks at suspects in full and settles what they are. It serves one entity. Not safe for concurrent use.
@@ -26,6 +27,7 @@ type checker struct {
 	result *tallied
 	batch  []*suspect
 	again  []*suspect // to be looked at once more
+	asked  int        // how many missing objects the left was asked for
 }
 
 // suspect takes up an object of which fingerprints differ.
@@ -74,8 +76,8 @@ func (c *checker) look(ctx context.Context, batch []*suspect) error {
 	var ids [2][]string
 	for _, s := range batch {
 		s.looks++
-		s.left = c.asksLeft(s)
-		if s.left {
+		s.asked = c.asksLeft(s)
+		if s.asked {
 			ids[left] = append(ids[left], s.id)
 		}
 		ids[right] = append(ids[right], s.id)
@@ -104,20 +106,27 @@ func (c *checker) look(ctx context.Context, batch []*suspect) error {
 }
 
 // asksLeft reports whether the left side is to be asked for the object. What is missing on the right is not asked for where the left
-// cannot have changed: there may be millions.
+// cannot have changed: there may be millions. What is extra is asked for at the first and the last look only: each question to Intercom is a request.
 func (c *checker) asksLeft(s *suspect) bool {
 	l, r := &s.first[left], &s.first[right]
 	switch {
-	case s.left:
+	case s.force:
 		return true
+	case l.live() && l.state == record.FingerprintRejected:
+		return false // it cannot be mapped, now or later
 	case l.live() && r.live():
-		return l.state != record.FingerprintRejected
+		return true
 	case !c.sides[left].Moves():
 		return false
 	case r.live():
-		return true
+		return s.looks == 1 || s.looks >= c.o.Rounds
 	}
-	return s.looks > 1 || c.recent(l.updated)
+	// It may be gone from the left, too, by now. That is asked of so many objects only as may be looked at again.
+	if s.looks == 1 && !c.recent(l.updated) {
+		c.asked++
+		return c.asked <= c.o.RecheckLimit
+	}
+	return true
 }
 
 // recent reports whether a change at that time may be on its way still.
@@ -179,7 +188,7 @@ type judgement struct {
 func (c *checker) judge(ctx context.Context, s *suspect, lo, ro *Object) error {
 	was := s.seen
 	s.seen[right] = c.now(ro)
-	if s.left {
+	if s.asked {
 		s.seen[left] = c.now(lo)
 	}
 	moved := c.moved(was[left], s.seen[left]) || c.moved(was[right], s.seen[right])
@@ -193,11 +202,11 @@ func (c *checker) judge(ctx context.Context, s *suspect, lo, ro *Object) error {
 		switch {
 		case s.looks >= c.o.Rounds:
 			j, _ = c.exhausted(s, j, moved)
-		case len(c.again) >= c.o.RecheckLimit:
-			j = judgement{class: Unresolved, cause: "too many objects were on the move to look at all of them again"}
-		default:
+		case len(c.again) < c.o.RecheckLimit:
 			c.again = append(c.again, s)
 			return nil
+		case moved || j.class != Extra:
+			j = judgement{class: Unresolved, cause: "too many objects were on the move to look at all of them again"}
 		}
 	}
 	return c.close(ctx, s, lo, ro, j, faults, rules)
@@ -214,9 +223,9 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 		return judgement{class: InFlight, cause: "gone from both sides since they were read", converged: true}, true
 	case l.live() && r.live() && l.state == record.FingerprintRejected:
 		return judgement{class: Changed, cause: "the present state could not be mapped; an older one is loaded"}, true
-	case l.live() && r.live() && !s.left:
+	case l.live() && r.live() && !s.asked:
 		// It has come since. The left's state, for which nobody asked, is needed now.
-		s.left = true
+		s.force = true
 		return judgement{class: Unresolved, cause: "it came while it was compared"}, false
 	case l.live() && r.live() && !differs:
 		if shifted || c.moved(s.first[left], *l) || c.moved(s.first[right], *r) {
@@ -261,8 +270,8 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 				return judgement{class: InFlight, cause: "deleted at the source after the snapshot was made"}, true
 			}
 			j := judgement{class: Missing, cause: or(ro.Note, "marked as deleted in the target, but there at the source")}
-			if !static && !s.left {
-				s.left = true
+			if !static && !s.asked {
+				s.force = true
 				return j, false
 			}
 			return j, settled
@@ -291,7 +300,8 @@ func (c *checker) classifyExtra(s *suspect, l, r *half, lo, ro *Object, static, 
 	if s.first[left].here || lo != nil {
 		cause = "deleted at the source"
 	}
-	return judgement{class: Extra, cause: cause}, !changing && (static || !c.recent(r.updated))
+	// Nobody says when an object went from the left: the right is given the time to follow.
+	return judgement{class: Extra, cause: cause}, !changing && static
 }
 
 // exhausted says what an object is that was on the move at every look.

@@ -42,7 +42,8 @@ type Options struct {
 	Rounds int
 	Pause  time.Duration
 	Grace  time.Duration
-	// RecheckLimit is how many objects of an entity may be looked at more than once; 0: 20,000. More are unresolved.
+	// RecheckLimit is how many objects of an entity may be looked at more than once, and of how many missing ones a left side that moves is
+	// asked whether it still has them; 0: 20,000. Of those on the move more are unresolved.
 	RecheckLimit int
 
 	Now   func() time.Time                                 // nil: time.Now
