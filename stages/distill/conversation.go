@@ -16,6 +16,7 @@ type Conversation struct {
 	State        string
 	Rating       int // 0 if not rated
 	Language     string
+	Customer     string   // the customer's name, may be empty
 	Instructions []string // the organisation's instruction rules, for a model to follow
 	Turns        []Turn   // oldest first
 }
@@ -50,7 +51,8 @@ func (c customer) wrote(m *record.Message) bool {
 func readConversation(c *Conversation, t *record.TranscriptRow, spans []Span) (_ []Span, others int) {
 	*c = Conversation{
 		ID: t.SourceID, State: t.Distill.State, Rating: t.Distill.RatingScore, Language: t.Distill.Language,
-		Turns: c.Turns[:0],
+		Customer: t.Distill.CustomerName,
+		Turns:    c.Turns[:0],
 	}
 	who := customer{t.ContactID, record.EmailKey(t.Distill.CustomerEmail)}
 	c.Subject = strings.Join(strings.Fields(record.CleanText(t.Subject)), " ")
