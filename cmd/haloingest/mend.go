@@ -100,10 +100,9 @@ func (a *app) mendFromIntercom(c *cli.Context, ws *workspace, id record.UUID, re
 	if err != nil {
 		return m, nil, err
 	}
-	done = runner.Client.Close
 	defer func() {
 		if err != nil {
-			done()
+			runner.Client.Close()
 		}
 	}()
 	access, err := runner.Client.Check(c.Context)
