@@ -18,7 +18,7 @@ func (a *app) backfill() *cli.Command {
 			&cli.StringFlag{Name: "since", Usage: "only what changed since `T`, in UTC: 2026-01-31, 2026-01-31T12:00:00Z, 72h, 30d"},
 			&cli.IntFlag{Name: "sample", Usage: "read at most `N` objects of each stream", DefaultText: "all"},
 			&cli.BoolFlag{Name: "restart", Usage: "begin anew instead of going on; a full walk, so it also finds what was deleted"},
-		}, keepFlags(), attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
+		}, keepFlags(), attachmentFlags(), modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {
 			request := ingest.Request{Kind: ingest.KindBackfill, Sample: c.Int("sample"), Restart: c.Bool("restart")}
 			if request.Sample < 0 {

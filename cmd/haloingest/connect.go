@@ -30,7 +30,7 @@ func (a *app) connect() *cli.Command {
 			&cli.DurationFlag{Name: "activity-refresh", Usage: "how often open conversations are read again: a `SPAN` such as 6h", Value: connection.DefaultActivityRefresh},
 			&cli.StringFlag{Name: "webhook-secret-file", Usage: "`FILE` with the secret that signs webhooks, - for standard input (or HALOINGEST_WEBHOOK_SECRET)"},
 			&cli.BoolFlag{Name: "no-backfill", Usage: "only connect"},
-		}, apiFlags(), storeFlags(), outputFlags()),
+		}, modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: a.connectWorkspace,
 	}
 }
@@ -87,6 +87,10 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		return err
 	}
 	defer ws.close()
+	by, err := a.distiller(c, ws)
+	if err != nil {
+		return err
+	}
 	if err := ws.connections.Put(c.Context, ws.org, check.Workspace, set, token, webhook); err != nil {
 		return err
 	}
@@ -107,7 +111,9 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		return err
 	}
 	defer client.Close()
-	return a.execute(c, ws.runner(c, conn, client), ingest.Request{Kind: ingest.KindBackfill})
+	runner := ws.runner(c, conn, client)
+	runner.Distiller = by
+	return a.execute(c, runner, ingest.Request{Kind: ingest.KindBackfill})
 }
 
 // workspaceName names a workspace for people. Intercom need not tell whose a token is.

@@ -44,7 +44,7 @@ Exit codes: 0 everything verified and equal; 1 something differs; 3 no differenc
 			&cli.StringFlag{Name: "report", Usage: "write the report in all formats, with every finding, into the folder `DIR`"},
 			&cli.BoolFlag{Name: "show-values", Usage: "show values that differ; without it their length and a keyed hash"},
 			&cli.StringFlag{Name: "emit-repair", Usage: "write what would mend the database to `FILE`, one JSON object per line"},
-		}, keepFlags(), apiFlags(), storeFlags(), outputFlags()),
+		}, keepFlags(), modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: a.compareSides,
 	}
 }

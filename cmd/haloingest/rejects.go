@@ -45,7 +45,7 @@ func (a *app) rejects() *cli.Command {
 				Name:      "retry",
 				Usage:     "read the rejected objects again and load those that are good now",
 				ArgsUsage: "[NUMBER ...]",
-				Flags:     common(apiFlags()),
+				Flags:     common(modelFlags(), apiFlags()),
 				Action:    a.retryRejects,
 			},
 		},

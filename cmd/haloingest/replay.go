@@ -32,7 +32,7 @@ func (a *app) replay() *cli.Command {
 			&cli.StringFlag{Name: "user-id-field", Usage: "with --remap: contact `FIELD` that is Halo's external_id", DefaultText: "the connection's, else the snapshot's"},
 			&cli.StringFlag{Name: "company-id-field", Usage: "with --remap: company `FIELD` that is Halo's external_id", DefaultText: "the connection's, else the snapshot's"},
 			&cli.BoolFlag{Name: "restart", Usage: "begin anew instead of going on"},
-		}, storeFlags(), outputFlags()),
+		}, modelFlags(), storeFlags(), outputFlags()),
 		Action: a.replaySnapshot,
 	}
 }
@@ -84,6 +84,11 @@ func (a *app) replaySnapshot(c *cli.Context) error {
 	case !errors.Is(err, connection.ErrNotConnected):
 		return err
 	}
+	if request.Remap {
+		if runner.Distiller, err = a.distiller(c, ws); err != nil {
+			return err
+		}
+	}
 	run, err := runner.Start(c.Context, request)
 	if err != nil {
 		return err
@@ -126,6 +131,7 @@ func printReplay(w io.Writer, snap *snapshot.Snapshot, r replay.Report, err erro
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "\n%s\n", note)
 	}
+	printModel(w, r.Run.Counts)
 	fmt.Fprintln(w)
 	switch {
 	case r.Run.State == postgres.RunInterrupted:

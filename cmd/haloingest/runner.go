@@ -69,7 +69,10 @@ func (a *app) runnerWith(c *cli.Context, ws *workspace, o intercom.Options) (*in
 		return nil, err
 	}
 	runner := ws.runner(c, conn, client)
-	if runner.Attachments, err = attachments(c); err != nil {
+	if runner.Attachments, err = attachments(c); err == nil {
+		runner.Distiller, err = a.distiller(c, ws)
+	}
+	if err != nil {
 		client.Close()
 		return nil, err
 	}
@@ -222,6 +225,7 @@ func printReport(w io.Writer, org record.UUID, r ingest.Report, err error) {
 			fmt.Fprintf(w, "\nskipped %s: %s\n", s.Stream, s.Skipped)
 		}
 	}
+	printModel(w, r.Run.Counts)
 	next(w, org, r, err)
 }
 

@@ -16,7 +16,7 @@ func (a *app) sync() *cli.Command {
 		Flags: concat([]cli.Flag{
 			orgFlag(),
 			&cli.StringFlag{Name: "from-diff", Usage: "instead read anew and mend what the diff of this `ID` has found, and look at it again"},
-		}, keepFlags(), attachmentFlags(), apiFlags(), storeFlags(), outputFlags()),
+		}, keepFlags(), attachmentFlags(), modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: func(c *cli.Context) error {
 			ws, err := a.open(c)
 			if err != nil {
