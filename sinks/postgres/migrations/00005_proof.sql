@@ -41,7 +41,7 @@ CREATE TABLE ingest.before_images (
     image      jsonb  NOT NULL,            -- by column
     messages   jsonb,                      -- the large column of transcripts and tickets, as it is stored
     PRIMARY KEY (org_id, run_id, table_name, row_key)
-);
+) WITH (toast_tuple_target = 8160);        -- messages come compressed; to move them out of the row again would double what an image costs
 ALTER TABLE ingest.runs
     ADD COLUMN images    boolean NOT NULL DEFAULT false,  -- the run keeps images, and they are still there
     ADD COLUMN undone_at timestamptz;
