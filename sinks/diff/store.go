@@ -113,6 +113,11 @@ func (s *store) add(batch []record.Fingerprint) error {
 }
 
 func (b *builder) add(key digest, f *record.Fingerprint) {
+	if b.key == nil {
+		const some = 256
+		*b = builder{make([]byte, 0, 16*some), make([]byte, 0, 16*some), make([]int64, 0, some), make([]int64, 0, some), make([]int32, 0, some), make([]uint8, 0, some),
+			make([]int32, 0, some+1), make([]byte, 0, 12*some)}
+	}
 	b.key = append(b.key, key[:]...)
 	b.hash = append(b.hash, f.Hash[:]...)
 	b.updated = append(b.updated, f.UpdatedAt)

@@ -118,8 +118,10 @@ func BenchmarkDiff(b *testing.B) {
 	side := conversations{benchRows()}
 	side.fill(b, pool)
 	exec(b, pool, `CREATE TABLE l AS SELECT * FROM transcripts; CREATE UNIQUE INDEX ON l (org_id, id); ANALYZE l`)
-	rounds, _ := strconv.Atoi(os.Getenv("HALOINGEST_BENCH_ROUNDS"))
-	rounds = max(rounds, 3)
+	rounds, err := strconv.Atoi(os.Getenv("HALOINGEST_BENCH_ROUNDS"))
+	if err != nil || rounds < 1 {
+		rounds = 3
+	}
 	var condition, texts string
 	for i, c := range strings.Split(benchList, ", ") {
 		if i > 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -111,6 +112,7 @@ type reader struct {
 	full   bool
 	hasher rowHasher
 	batch  []record.Fingerprint
+	names  []byte // of the batch's objects
 	yield  func([]record.Fingerprint, error) bool
 }
 
@@ -168,8 +170,15 @@ func (r *reader) flush() error {
 	if len(r.batch) > 0 && !r.yield(r.batch, nil) {
 		return errEnough
 	}
-	r.batch = r.batch[:0]
+	r.batch, r.names = r.batch[:0], r.names[:0]
 	return nil
+}
+
+// name is an object's id, valid as long as the batch is.
+func (r *reader) name(raw []byte) string {
+	at := len(r.names)
+	r.names = append(r.names, raw...)
+	return unsafe.String(unsafe.SliceData(r.names[at:]), len(raw))
 }
 
 // content is the hash by which a row is compared, and whether the stored one is that of the values.
@@ -190,7 +199,7 @@ func (r *reader) object(fields [][]byte) error {
 		r.side.own[r.l.entity]++
 		return nil
 	}
-	f := record.Fingerprint{SourceID: string(fields[fieldKey]), UpdatedAt: micros(fields[fieldUpdated]), FetchedAt: micros(fields[fieldFetched]), Count: 1}
+	f := record.Fingerprint{SourceID: r.name(fields[fieldKey]), UpdatedAt: micros(fields[fieldUpdated]), FetchedAt: micros(fields[fieldFetched]), Count: 1}
 	if fields[fieldDeleted] != nil {
 		f.State = record.FingerprintDeleted
 	}
@@ -203,7 +212,7 @@ func (r *reader) object(fields [][]byte) error {
 
 // person takes a contact or company with the row that it is bound to.
 func (r *reader) person(fields [][]byte) error {
-	f := record.Fingerprint{SourceID: string(fields[fieldKey]), UpdatedAt: micros(fields[fieldUpdated]), FetchedAt: micros(fields[fieldFetched]), Count: 1,
+	f := record.Fingerprint{SourceID: r.name(fields[fieldKey]), UpdatedAt: micros(fields[fieldUpdated]), FetchedAt: micros(fields[fieldFetched]), Count: 1,
 		State: personState(fields), Hash: digest(fields[fieldHash])}
 	if r.full && f.State == record.FingerprintLive {
 		h, sealed := r.content(fields, digest(fields[fieldShownHash]))
@@ -253,7 +262,7 @@ func (r *reader) knowledge(fields [][]byte) error {
 	case fields[fieldDeleted] != nil:
 		return nil
 	}
-	f := record.Fingerprint{SourceID: string(fields[fieldKey]), Count: 1}
+	f := record.Fingerprint{SourceID: r.name(fields[fieldKey]), Count: 1}
 	if r.hasher.strayKnowledge(r.l, fields, r.full) {
 		f.SourceID = diff.StrayPrefix + uuid(fields[fieldID]).String()
 	}
@@ -275,7 +284,7 @@ func (h *rowHasher) strayKnowledge(l *layout, fields [][]byte, full bool) bool {
 
 // gone takes word that an object is gone. Without a version it counts only where there is no row: a row says itself whether it is marked.
 func (r *reader) gone(fields [][]byte) error {
-	return r.add(record.Fingerprint{SourceID: string(fields[0]), State: record.FingerprintGone})
+	return r.add(record.Fingerprint{SourceID: r.name(fields[0]), State: record.FingerprintGone})
 }
 
 // doubtful takes the id of an object that is to be looked at whatever its hash says.
@@ -283,7 +292,7 @@ func (r *reader) doubtful(fields [][]byte) error {
 	if fields[0] == nil {
 		return nil
 	}
-	return r.add(record.Fingerprint{SourceID: string(fields[0]), State: record.FingerprintDoubtful})
+	return r.add(record.Fingerprint{SourceID: r.name(fields[0]), State: record.FingerprintDoubtful})
 }
 
 // Count counts the objects of an entity in the database's own way. Of knowledge it counts conversations, as if no row were out of place:
