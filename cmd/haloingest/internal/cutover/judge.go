@@ -150,7 +150,7 @@ func (j judge) backfill() Item {
 	}
 	item.Evidence = fmt.Sprintf(what+" read all four streams to the end, in %s.", page.Moment(began), page.Plural(attempts, "attempt"))
 	if u := j.Unfinished; u != nil && u.StartedAt.After(item.ProofAt) {
-		item.Evidence += fmt.Sprintf(" A further one, begun %s, is %s%s.", page.Moment(u.StartedAt), u.State, because(u.Error))
+		item.Evidence += fmt.Sprintf(" A further one, begun %s, %s%s.", page.Moment(u.StartedAt), stands(u.State), because(u.Error))
 	}
 	return item
 }
@@ -176,7 +176,7 @@ func (j judge) noBackfill(item Item, missing, other []string) Item {
 		item.Evidence += fmt.Sprintf(" What was read of %s was mapped with other id fields than the connection has now.", list(other))
 	}
 	if u := j.Unfinished; u != nil {
-		item.Evidence += fmt.Sprintf(" The one of %s is %s%s.", page.Moment(u.StartedAt), u.State, because(u.Error))
+		item.Evidence += fmt.Sprintf(" The one of %s %s%s.", page.Moment(u.StartedAt), stands(u.State), because(u.Error))
 		item.Details = append(item.Details, streams(*u)...)
 	}
 	return item
@@ -202,7 +202,7 @@ func (j judge) running() Item {
 	if lease == nil || !lease.Alive {
 		if run != nil && run.State != postgres.RunComplete && run.State != postgres.RunAbandoned {
 			return Item{
-				Status: Warn, Evidence: fmt.Sprintf("No run is under way, but the newest one, a %s of %s, is %s%s.", page.Visible(run.Kind), page.Moment(run.StartedAt), run.State, because(run.Error)),
+				Status: Warn, Evidence: fmt.Sprintf("No run is under way, but the newest one, a %s of %s, %s%s.", page.Visible(run.Kind), page.Moment(run.StartedAt), stands(run.State), because(run.Error)),
 				Advice: "See how far it came; given again, it goes on:", Next: []string{j.command("runs", "show", run.ID.String())},
 			}
 		}

@@ -109,7 +109,7 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 		{"a backfill in parts", func(e *Evidence) { e.Walks[3].Run, e.Walks[3].FinishedAt = runB, ago(30*time.Hour) }, Options{}, Backfill, Pass, "2 backfills, the first of 2026-11-19 06:00:00 UTC, have read all four streams to the end, in 4 attempts.", ""},
 		{"a stream read again in vain", func(e *Evidence) {
 			e.Unfinished = &postgres.RunInfo{State: postgres.RunInterrupted, StartedAt: ago(time.Hour)}
-		}, Options{}, Backfill, Pass, "A further one, begun 2026-11-20 11:00:00 UTC, is interrupted.", ""},
+		}, Options{}, Backfill, Pass, "A further one, begun 2026-11-20 11:00:00 UTC, was interrupted.", ""},
 		{"other id fields", func(e *Evidence) { e.Connection.UserIDField = "id" }, Options{}, Backfill, Fail, "mapped with other id fields", "haloingest backfill"},
 		{"replayed", func(e *Evidence) { e.Walks, e.Replay = nil, &postgres.RunInfo{FinishedAt: ago(time.Hour)} }, Options{}, Backfill, Warn, "loaded from a snapshot", "haloingest backfill"},
 		{"a run under way", func(e *Evidence) {

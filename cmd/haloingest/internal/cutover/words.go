@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"haloingest/sinks/diff/report/page"
+	"haloingest/sinks/postgres"
 )
 
 func workspace(e Evidence) string {
@@ -13,6 +14,17 @@ func workspace(e Evidence) string {
 		return fmt.Sprintf("a workspace that Intercom does not name (region %s)", page.Visible(e.Connection.Region))
 	}
 	return fmt.Sprintf("workspace “%s” (%s, region %s)", page.Visible(w.Name), page.Visible(w.ID), page.Visible(e.Connection.Region))
+}
+
+// stands says how a run stands.
+func stands(s postgres.RunState) string {
+	switch s {
+	case postgres.RunFailed:
+		return "failed"
+	case postgres.RunInterrupted:
+		return "was interrupted"
+	}
+	return "is " + string(s)
 }
 
 func because(why string) string {
