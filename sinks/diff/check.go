@@ -266,7 +266,7 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 		case record.FingerprintExcluded:
 			return judgement{class: Excluded, reason: or(ro.Note, "excluded"), cause: "excluded: " + ro.Note}, true
 		case record.FingerprintDeleted, record.FingerprintGone:
-			if static && newer(r, l) {
+			if static && ro.Version.Rank > 0 && newer(r, l) {
 				return judgement{class: InFlight, cause: "deleted at the source after the snapshot was made"}, true
 			}
 			j := judgement{class: Missing, cause: or(ro.Note, "marked as deleted in the target, but there at the source")}

@@ -50,7 +50,7 @@ const StrayPrefix = "row:"
 type Object struct {
 	SourceID string // as it was asked for
 	State    record.FingerprintState
-	Version  record.Version
+	Version  record.Version // with a Rank only if it is that of a tombstone: word from the source that the object is gone
 	// Change is the object as the stages made it: its row, or Gone. For knowledge its Knowledge counts and its Transcript need not be set. The database's
 	// side has Rows instead.
 	Change record.Change
