@@ -34,6 +34,8 @@ func init() { // it would refer to itself
 		"change":         plainCommand(1, 1, cmdChange),
 		"faults":         plainCommand(0, 1, cmdFaults),
 		"damage":         plainCommand(4, 4, cmdDamage),
+		"model":          plainCommand(1, 1, cmdModel),
+		"asked":          plainCommand(2, 99, cmdAsked),
 		"mend":           plainCommand(0, 0, func(ts *testscript.TestScript, s *story, _ []string) { s.sim(ts).damage() }),
 		"haloingest":     plainCommand(0, 99, func(ts *testscript.TestScript, s *story, args []string) { s.exits(ts, exitDone, args) }),
 		"exits":          plainCommand(2, 99, cmdExits),
