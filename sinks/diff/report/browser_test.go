@@ -11,9 +11,16 @@ import (
 	"haloingest/sinks/diff/report/browsertest"
 )
 
-func TestPagesAreSoundInARealBrowser(t *testing.T) {
+// One browser is enough for all.
+func TestPagesInARealBrowser(t *testing.T) {
 	t.Parallel()
 	browser := browsertest.New(t)
+	t.Run("are sound", func(t *testing.T) { pagesAreSound(t, browser) })
+	t.Run("show hostile names as they are", func(t *testing.T) { hostileNamesStandThere(t, browser) })
+	t.Run("are used with the keyboard", func(t *testing.T) { theKeyboardIsEnough(t, browser) })
+}
+
+func pagesAreSound(t *testing.T, browser *browsertest.Browser) {
 	dir := t.TempDir()
 	partial := different(t)
 	partial.Verdict = diff.VerdictPartial
@@ -26,10 +33,10 @@ func TestPagesAreSoundInARealBrowser(t *testing.T) {
 		r     diff.Report
 		views []browsertest.View
 	}{
-		{"equal", equal(t), []browsertest.View{wide, darkPhone}},
-		{"different", different(t), []browsertest.View{dark, phone, print}},
-		{"hostile", hostile(t), []browsertest.View{wide, darkPhone, small, print}},
-		{"partial", partial, []browsertest.View{dark, phone}},
+		{"equal", equal(t), []browsertest.View{darkPhone}},
+		{"different", different(t), []browsertest.View{dark, print}},
+		{"hostile", hostile(t), []browsertest.View{wide, small, print}},
+		{"partial", partial, []browsertest.View{phone}},
 		{"empty", empty, []browsertest.View{wide}},
 	} {
 		name, r := c.name, c.r
@@ -60,8 +67,7 @@ func TestPagesAreSoundInARealBrowser(t *testing.T) {
 	}
 }
 
-func TestHostileNamesStandThereAsTheyAre(t *testing.T) {
-	t.Parallel()
+func hostileNamesStandThere(t *testing.T, browser *browsertest.Browser) {
 	file := filepath.Join(t.TempDir(), "r.html")
 	f, err := os.Create(file)
 	if err != nil {
@@ -73,7 +79,7 @@ func TestHostileNamesStandThereAsTheyAre(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tab := browsertest.New(t).Open(browsertest.FileURL(file), browsertest.View{})
+	tab := browser.Open(browsertest.FileURL(file), browsertest.View{})
 	text := browsertest.Eval[string](tab, "document.body.textContent")
 	for _, want := range []string{
 		`<script>window.harm=1;alert("harm")</script>`, `"><img src=x onerror="window.harm=1">`, `</style><script>window.harm=1</script>`, "‹U+202E›gnp.exe‹U+202C›",
@@ -87,8 +93,7 @@ func TestHostileNamesStandThereAsTheyAre(t *testing.T) {
 }
 
 // The samples can be opened and closed, and wide tables moved, with the keyboard alone.
-func TestThePageIsUsedWithTheKeyboard(t *testing.T) {
-	t.Parallel()
+func theKeyboardIsEnough(t *testing.T, browser *browsertest.Browser) {
 	file := filepath.Join(t.TempDir(), "r.html")
 	f, err := os.Create(file)
 	if err != nil {
@@ -100,7 +105,7 @@ func TestThePageIsUsedWithTheKeyboard(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tab := browsertest.New(t).Open(browsertest.FileURL(file), browsertest.View{})
+	tab := browser.Open(browsertest.FileURL(file), browsertest.View{})
 	var reached []string
 	for range 30 {
 		tab.Press("\t")

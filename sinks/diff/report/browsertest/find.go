@@ -66,9 +66,7 @@ func usual() []string {
 			}
 		}
 	}
-	for _, path := range []string{"/usr/lib/chromium/chromium", "/usr/lib64/chromium-browser/chromium-browser", "/opt/google/chrome/chrome", "/snap/bin/chromium"} {
-		list = append(list, path)
-	}
+	list = append(list, "/usr/lib/chromium/chromium", "/usr/lib64/chromium-browser/chromium-browser", "/opt/google/chrome/chrome", "/snap/bin/chromium")
 	if cache, err := CacheDir(); err == nil {
 		list = append(list, filepath.Join(cache, Launcher))
 	}
