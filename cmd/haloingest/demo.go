@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"haloingest/pipeline/record"
 	"haloingest/sources/intercom/intercomtest"
 )
 
@@ -42,6 +43,7 @@ type tour struct {
 	dir  string    // where the demo's files are
 	url  string    // of the simulated workspace
 	args []string  // where the data is
+	db   *database // the same, for what happens to it between two commands
 	take []tourStep
 }
 
@@ -64,8 +66,10 @@ func (a *app) takeTour(c *cli.Context) error {
 		return err
 	}
 	dir := filepath.Join(cfg.DataDir, "demo")
-	if err := os.RemoveAll(filepath.Join(dir, "token")); err != nil {
-		return fmt.Errorf("prepare the demo: %w", err)
+	for _, left := range []string{"token", "snapshot", "proof"} {
+		if err := os.RemoveAll(filepath.Join(dir, left)); err != nil {
+			return fmt.Errorf("prepare the demo: %w", err)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
@@ -90,7 +94,7 @@ func (a *app) takeTour(c *cli.Context) error {
 		return fmt.Errorf("start the simulated workspace: %w", err)
 	}
 	defer stop()
-	t := &tour{app: a, out: a.stdout, dir: dir, url: workspace.Options().BaseURL}
+	t := &tour{app: a, out: a.stdout, dir: dir, url: workspace.Options().BaseURL, db: db}
 	token := filepath.Join(dir, "token")
 	if err := os.WriteFile(token, []byte(workspace.Options().Token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("prepare the demo: %w", err)
@@ -123,16 +127,21 @@ func clearTour(ctx context.Context, db *database) error {
 	if err := db.upgrade(ctx); err != nil {
 		return err
 	}
-	_, err := db.Pool().Exec(ctx, `DO $$ DECLARE t record; BEGIN
-		FOR t IN SELECT table_schema AS s, table_name AS n FROM information_schema.columns
-			WHERE column_name = 'org_id' AND (table_schema = 'ingest' OR table_schema = 'public'
-				AND table_name IN ('end_users', 'companies', 'transcripts', 'tickets', 'knowledge'))
-		LOOP EXECUTE format('DELETE FROM %I.%I WHERE org_id = %L', t.s, t.n, '`+demoOrg+`'); END LOOP;
-	END $$`)
-	if err != nil {
+	if err := forget(ctx, db); err != nil {
 		return fmt.Errorf("clear what an earlier demo left: %w", err)
 	}
 	return nil
+}
+
+// forget deletes what is stored of the tour's organisation, but for the named tables of schema ingest.
+func forget(ctx context.Context, db *database, but ...string) error {
+	_, err := db.Pool().Exec(ctx, `DO $$ DECLARE t record; BEGIN
+		FOR t IN SELECT table_schema AS s, table_name AS n FROM information_schema.columns
+			WHERE column_name = 'org_id' AND (table_schema = 'ingest' AND table_name <> ALL (string_to_array('`+strings.Join(but, ",")+`', ','))
+				OR table_schema = 'public' AND table_name IN ('end_users', 'companies', 'transcripts', 'tickets', 'knowledge'))
+		LOOP EXECUTE format('DELETE FROM %I.%I WHERE org_id = %L', t.s, t.n, '`+demoOrg+`'); END LOOP;
+	END $$`)
+	return err
 }
 
 // simulate serves a workspace on loopback until stop is called.
@@ -168,23 +177,44 @@ func (t *tour) walk(workspace *intercomtest.Workspace, token string) error {
 
 	org := []string{"--org", demoOrg}
 	api := []string{"--intercom-url", t.url}
+	snapshot, proof := filepath.Join(t.dir, "snapshot"), filepath.Join(t.dir, "proof")
+	keep := []string{"--snapshot", snapshot}
 	steps := []struct {
-		title string
-		args  []string
-		codes []int // exit codes that are fine here
-		run   func() error
+		title  string
+		args   []string
+		newest bool  // the newest diff's id comes last
+		bare   bool  // it takes no database
+		lines  int   // so many lines of what it says are enough; 0: all
+		codes  []int // exit codes that are fine here
+		run    func() error
 	}{
 		{title: "Connect. The token is checked and stored sealed.",
 			args: concat2([]string{"connect"}, org, []string{"--region", "us", "--token-file", token, "--no-backfill"}, api)},
 		{title: "Plan: what would a backfill take?", args: concat2([]string{"plan"}, org, api)},
-		{title: "Backfill: companies, contacts, conversations with all their parts, tickets.", args: concat2([]string{"backfill"}, org, api), codes: []int{exitDiffers}},
-		{title: "Again: nothing has changed, so nothing is written.", args: concat2([]string{"backfill"}, org, api), codes: []int{exitDiffers}},
+		{title: "Backfill: companies, contacts, conversations with all their parts, tickets; kept as Parquet files, too.",
+			args: concat2([]string{"backfill"}, org, keep, api), codes: []int{exitDiffers}},
 		{title: "The workspace changes: 25 conversations are touched, 5 are deleted.", run: func() error {
 			workspace.TouchRandom(intercomtest.Conversations, 25)
 			workspace.DeleteRandom(intercomtest.Conversations, 5)
 			return nil
 		}},
-		{title: "Sync reads just that.", args: concat2([]string{"sync"}, org, api), codes: []int{exitDiffers}},
+		{title: "Sync reads just that.", args: concat2([]string{"sync"}, org, keep, api), codes: []int{exitDiffers}},
+		{title: "Again: nothing has changed, so nothing is written.", args: concat2([]string{"sync"}, org, api), codes: []int{exitDiffers}},
+		{title: "Every byte of the snapshot is what was written.", args: concat2([]string{"snapshot", "verify"}, keep), bare: true},
+		{title: "Is everything in Halo that is at Intercom, in every column? Both are read and compared.",
+			args: concat2([]string{"diff", "intercom", "postgres"}, org, []string{"--report", proof}, api), lines: 15, codes: []int{exitDiffers}},
+		{title: "May Intercom be disconnected? The checklist, with what is still to be settled.",
+			args: concat2([]string{"cutover"}, org), codes: []int{exitDiffers, exitIncomplete}},
+		{title: "Somebody changes two contacts in the database, by hand.", run: func() error { return t.tamper() }},
+		{title: "A diff finds both, with the columns.",
+			args: concat2([]string{"diff", "intercom", "postgres", "--only", "contacts"}, org, api), lines: 36, codes: []int{exitDiffers}},
+		{title: "They are read anew from Intercom and mended.",
+			args: concat2([]string{"sync"}, org, api, []string{"--from-diff"}), newest: true},
+		{title: "Halo's tables are lost.", run: func() error {
+			return forget(t.hard, t.db, "connections", "leases", "diff_runs", "diff_findings")
+		}},
+		{title: "Replay brings them back from the snapshot, without Intercom.", args: concat2([]string{"replay"}, keep), codes: []int{exitDiffers}},
+		{title: "They are what they were.", args: concat2([]string{"diff", sideSnapshot + snapshot, "postgres"}, org), lines: 12},
 		{title: "Where things stand.", args: concat2([]string{"status"}, org)},
 		{title: "What could not be loaded is kept, with the object as it came.", args: concat2([]string{"rejects", "ls"}, org)},
 	}
@@ -197,29 +227,52 @@ func (t *tour) walk(workspace *intercomtest.Workspace, token string) error {
 			t.take = append(t.take, tourStep{Title: step.title})
 			continue
 		}
-		code := t.command(step.args)
-		t.take = append(t.take, tourStep{step.title, t.shown(step.args), code})
+		args := step.args
+		if step.newest {
+			newest, err := t.db.DiffRuns(t.hard, demoOrgID(), 1)
+			if err != nil || len(newest) == 0 {
+				return fmt.Errorf("demo, step %d: find the diff: %w", i+1, err)
+			}
+			args = concat2(args, []string{newest[0].ID.String()})
+		}
+		if !step.bare {
+			args = concat2(args, t.args)
+		}
+		code := t.command(args, step.lines)
+		t.take = append(t.take, tourStep{step.title, t.shown(args), code})
 		if code != exitDone && !slices.Contains(step.codes, code) {
 			return &exitError{code, fmt.Errorf("demo, step %d: the command ended with code %d", i+1, code)}
 		}
 	}
-	t.say("\nThat was the tour. Try it with other sizes (--conversations), or look around:\n  %s", t.shown([]string{"runs", "show", "--org", demoOrg}))
+	t.say("\nThat was the tour. Try it with other sizes (--conversations), or look around:\n  %s", t.shown(concat2([]string{"runs", "show", "--org", demoOrg}, t.args)))
 	return nil
 }
 
+func demoOrgID() record.UUID {
+	id, _ := record.ParseUUID(demoOrg) // it is one
+	return id
+}
+
+// tamper changes what a loader would never look at again.
+func (t *tour) tamper() error {
+	_, err := t.db.Pool().Exec(t.hard, `UPDATE public.end_users SET name = 'Somebody else', email = 'somebody@example.com'
+		WHERE org_id = $1 AND source_id IN (SELECT source_id FROM public.end_users WHERE org_id = $1 AND deleted_at IS NULL AND name IS NOT NULL ORDER BY source_id LIMIT 2)`, demoOrg)
+	return err
+}
+
 // command shows a command line and runs it.
-func (t *tour) command(args []string) int {
+func (t *tour) command(args []string, lines int) int {
 	t.say("   $ %s\n", t.shown(args))
 	var out bytes.Buffer
-	code := run(t.hard, t.read, concat2(args, t.args), t.stdin, &out, t.stderr)
-	indent(t.out, out.String())
+	code := run(t.hard, t.read, args, t.stdin, &out, t.stderr)
+	indent(t.out, shorten(out.String(), lines))
 	return code
 }
 
 // shown is a command line for people to repeat. A database's address is left out: it may hold a password.
 func (t *tour) shown(args []string) string {
 	words := []string{"haloingest"}
-	for _, arg := range concat2(args, t.args) {
+	for _, arg := range args {
 		if last := words[len(words)-1]; last == "--database-url" {
 			arg = "URL"
 		}
@@ -232,6 +285,16 @@ func (t *tour) shown(args []string) string {
 }
 
 func (t *tour) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n", args...) }
+
+// shorten keeps the first lines of a text and its last one; 0 lines are all.
+func shorten(text string, lines int) string {
+	all := strings.SplitAfter(strings.TrimRight(text, "\n"), "\n")
+	if lines == 0 || len(all) <= lines+2 {
+		return text
+	}
+	last := all[len(all)-1]
+	return strings.Join(all[:lines], "") + fmt.Sprintf("… %d lines more …\n", len(all)-lines-1) + last + "\n"
+}
 
 func indent(w io.Writer, text string) {
 	for line := range strings.Lines(text) {

@@ -254,22 +254,25 @@ func (a *app) showDiff(ws *workspace, request diffRequest, d diffResult) error {
 
 // printAfterDiff says where everything is, and what to do.
 func printAfterDiff(w io.Writer, org record.UUID, request diffRequest, d diffResult) {
-	fmt.Fprintln(w)
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if d.written != nil {
-		fmt.Fprintf(w, "The whole report, with every finding: %s\n", d.written.Dir)
+		add("The whole report, with every finding: %s", d.written.Dir)
 	}
 	if request.snapshot != "" && d.err == nil {
-		fmt.Fprintf(w, "What was read is kept as a snapshot in %s\n", request.snapshot)
+		add("What was read is kept as a snapshot in %s", request.snapshot)
 	}
-	if d.repairs == nil || d.repairs.Len() == 0 || d.report.Level == diff.LevelCount {
-		return
+	if d.repairs != nil && d.repairs.Len() > 0 && d.report.Level != diff.LevelCount {
+		add("To mend the database: %s.", d.repairs.Summary())
+		if request.repair != "" {
+			add("Each of them is in %s.", request.repair)
+		}
+		if d.stored {
+			add("Do it: haloingest sync --org %s --from-diff %s", org, d.report.ID)
+		}
 	}
-	fmt.Fprintf(w, "To mend the database: %s.\n", d.repairs.Summary())
-	if request.repair != "" {
-		fmt.Fprintf(w, "Each of them is in %s.\n", request.repair)
-	}
-	if d.stored {
-		fmt.Fprintf(w, "Do it: haloingest sync --org %s --from-diff %s\n", org, d.report.ID)
+	if len(lines) > 0 {
+		fmt.Fprintf(w, "\n%s\n", strings.Join(lines, "\n"))
 	}
 }
 
