@@ -34,7 +34,7 @@ type Options struct {
 	ShowValues bool
 
 	TempDir string // for what does not fit into memory; "": the system's
-	Memory  int64  // bytes that both sides' fingerprints may have in memory; 0: 96 MiB. All in all it needs about twice as much
+	Memory  int64  // bytes that both sides' fingerprints may have in memory; 0: 64 MiB. All in all it needs about three times as much
 
 	// Rounds is how often an object that differs is looked at before the difference is confirmed, if a side moves; 0: 5. Pause is how
 	// long to wait before the second look, twice as long before each further one; 0: 250 ms. Grace is for how long before the
@@ -109,7 +109,7 @@ func (o Options) withDefaults() Options {
 		o.Level = LevelFull
 	}
 	if o.Memory <= 0 {
-		o.Memory = 96 << 20
+		o.Memory = 64 << 20
 	}
 	if o.Rounds <= 0 {
 		o.Rounds = 5

@@ -22,7 +22,7 @@ type Rule struct{ Name, Text string }
 // Rules lists all rules.
 func Rules() []Rule {
 	return []Rule{
-		{RuleFilled, "the object has nothing there, and its row, which Halo made or which several contacts share, has it from elsewhere"},
+		{RuleFilled, "the object has nothing there, and its row, which Halo made or which several contacts share, has it from elsewhere; what it should be nobody knows"},
 		{RuleKeysStay, "every key of the object is there with its value; further keys, which Intercom lacks, stay"},
 		{RuleOtherShown, "several contacts are one person and share a row, which shows another of them; this one's state was loaded"},
 		{RuleMessagesKept, "Intercom gives the newest messages of a long conversation only; those that were loaded before are kept"},
