@@ -162,8 +162,8 @@ func (c *checker) now(o *Object) half {
 	return half{hash: f.Hash, updated: f.UpdatedAt, fetched: f.FetchedAt, count: f.Count, state: f.State, here: true}
 }
 
-// moved reports whether an object has changed between two looks.
-func (c *checker) moved(a, b half) bool {
+// moved reports whether an object has changed between two looks at a side. That the live workspace was read at another time is no change.
+func (c *checker) moved(side int, a, b half) bool {
 	if a.live() != b.live() {
 		return true
 	}
@@ -174,7 +174,7 @@ func (c *checker) moved(a, b half) bool {
 	hashed := c.o.Level == LevelFull && a.hash != (record.Digest{}) && b.hash != (record.Digest{})
 	// The parts of knowledge come without a version.
 	dated := a.updated != 0 && b.updated != 0
-	return dated && (a.updated != b.updated || a.fetched != b.fetched) || hashed && (a.hash != b.hash || a.count != b.count)
+	return dated && (a.updated != b.updated || side == right && a.fetched != b.fetched) || hashed && (a.hash != b.hash || a.count != b.count)
 }
 
 // judgement is what a suspect is found to be.
@@ -191,7 +191,7 @@ func (c *checker) judge(ctx context.Context, s *suspect, lo, ro *Object) error {
 	if s.asked {
 		s.seen[left] = c.now(lo)
 	}
-	moved := c.moved(was[left], s.seen[left]) || c.moved(was[right], s.seen[right])
+	moved := c.moved(left, was[left], s.seen[left]) || c.moved(right, was[right], s.seen[right])
 	var faults []fault
 	var rules map[string]bool
 	if s.seen[left].live() && s.seen[right].live() && lo != nil && ro != nil {
@@ -228,7 +228,7 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 		s.force = true
 		return judgement{class: Unresolved, cause: "it came while it was compared"}, false
 	case l.live() && r.live() && !differs:
-		if shifted || c.moved(s.first[left], *l) || c.moved(s.first[right], *r) {
+		if shifted || c.moved(left, s.first[left], *l) || c.moved(right, s.first[right], *r) {
 			return judgement{class: InFlight, cause: "equal when it was looked at again", converged: true}, true
 		}
 		return judgement{}, true
@@ -249,7 +249,7 @@ func (c *checker) whyChanged(l, r *half, lo, ro *Object) string {
 		return ro.Note
 	case t != nil && !t.Complete && c.entity == "transcripts":
 		return "loaded but different; Intercom gives not all messages of it (incomplete)"
-	case newer(l, r):
+	case l.updated > r.updated && r.updated > 0, !c.sides[left].Moves() && newer(l, r):
 		return "an older state is loaded"
 	case !ro.Sealed && !ro.Shared:
 		return "loaded but different: its values do not match its own content hash, so it was changed in the target"

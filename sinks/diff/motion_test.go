@@ -80,6 +80,20 @@ func TestADifferenceThatStaysIsConfirmedAtTheFirstLook(t *testing.T) {
 	}
 }
 
+func TestThatTheLiveSideIsReadAgainLaterIsNoChange(t *testing.T) {
+	s := newScene(5)
+	s.l.moves = true
+	s.r.changes["1001"] = conversation("1001", 1, "tampered")
+	s.l.fetch = func(ids []string) {
+		for _, id := range ids {
+			c := s.l.changes[id]
+			c.Version.FetchedAt = c.Version.FetchedAt.Add(time.Minute)
+			s.l.changes[id] = c
+		}
+	}
+	s.want(t, VerdictDifferent, "changed 1001 after 1: loaded but different")
+}
+
 func TestWhatIsEqualWhenLookedAtAgainHasConverged(t *testing.T) {
 	s := newScene(5)
 	s.l.moves = true
