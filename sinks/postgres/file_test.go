@@ -106,13 +106,16 @@ func TestAFileThatCannotBeNamedLeavesNoRowBehind(t *testing.T) {
 		"a description that is no JSON":          {{Path: "b", Meta: func() {}}},
 		"a description with numbers for strings": {{Path: "b", Meta: map[string]any{"path": 3}}},
 	}
+	x := newLoading(t)
+	if err := x.tryFiles([]pipeline.File{good}); !errors.Is(err, ErrInvariant) {
+		t.Errorf("a file without a location: %v", err)
+	}
+	x.sink.options.Snapshot = "mem://"
+	if err := x.tryFiles([]pipeline.File{good}); err != nil {
+		t.Fatal(err)
+	}
 	for name, list := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := newLoading(t)
-			x.sink.options.Snapshot = "mem://"
-			if err := x.tryFiles([]pipeline.File{good}); err != nil {
-				t.Fatal(err)
-			}
 			if err := x.tryFiles(list, family(orgA, 1)...); !errors.Is(err, ErrInvariant) {
 				t.Errorf("error: %v, want ErrInvariant", err)
 			}
@@ -123,10 +126,6 @@ func TestAFileThatCannotBeNamedLeavesNoRowBehind(t *testing.T) {
 				t.Errorf("files: %v", got)
 			}
 		})
-	}
-	x := newLoading(t)
-	if err := x.tryFiles([]pipeline.File{good}); !errors.Is(err, ErrInvariant) {
-		t.Errorf("a file without a location: %v", err)
 	}
 }
 

@@ -107,9 +107,11 @@ func TestARunIsNotUndoneWhileALaterOneIsInTheWay(t *testing.T) {
 			[]record.Change{contactChange(orgA, "c2", 2, func(r *record.EndUserRow) { r.Email = "a@x.org" })}, 1},
 		"it linked a row that the run made": {[]record.Change{conversationChange(orgA, "v7", "c1", 1, []string{"a"}, nil)}, []record.Change{contactChange(orgA, "c1", 1, nil)}, 3},
 	}
+	db := newDB(t)
+	lease := acquire(t, db, orgA)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			x := newLoading(t)
+			x := loadingOn(t, db, lease, "first")
 			empty := x.dump()
 			x.commit(test.first...)
 			between := x.dump()
