@@ -195,10 +195,45 @@ func TestCanariesAreNowhere(t *testing.T) {
 		a.try(exitDone, words...)
 	}
 	a.tryWith(exitUsage, []string{"plan"}, "--master-key-file", a.token)
+	a.compare(t)
 	a.searchTables(t)
 	a.try(exitDone, "disconnect")
 	a.searchTables(t)
 	watched()
+}
+
+// compare finds the planted person and message changed, and searches reports and what is kept of them.
+func (a *aviary) compare(t *testing.T) {
+	t.Helper()
+	a.exec(`UPDATE public.end_users SET name = name || ' the second', custom_fields = jsonb_build_object('` + canaryName + `', 1) WHERE email = '` + canaryMail + `'`)
+	a.exec(`UPDATE public.transcripts SET messages = '[]' WHERE messages::text LIKE '%` + canaryMessage + `%'`)
+	report := filepath.Join(t.TempDir(), "report")
+	for _, format := range []string{"text", "json", "html"} {
+		a.try(exitDiffers, "diff", "intercom", "postgres", "--report", report, "--format", format, "--emit-repair", filepath.Join(a.dir, "repair"))
+	}
+	files, err := filepath.Glob(filepath.Join(report, "*"))
+	if err != nil || len(files) < 6 {
+		t.Fatalf("the report has %d files: %v", len(files), err)
+	}
+	for _, file := range append(files, filepath.Join(a.dir, "repair")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for person, what := range a.people {
+			if strings.Contains(string(text), person) {
+				t.Errorf("%s shows %s: %s", filepath.Base(file), what, around(string(text), person))
+			}
+		}
+	}
+	for person, what := range a.people {
+		if n := scalar[int](a.bench, `SELECT (SELECT count(*) FROM ingest.diff_runs WHERE report::text LIKE $1) + (SELECT count(*) FROM ingest.diff_findings f WHERE f::text LIKE $1)`, "%"+person+"%"); n > 0 {
+			t.Errorf("%d rows of what diffs have found hold %s", n, what)
+		}
+	}
+	newest := scalar[string](a.bench, `SELECT id::text FROM ingest.diff_runs ORDER BY started_at DESC LIMIT 1`)
+	a.try(exitDone, "sync", "--from-diff", newest)
+	a.try(exitDone, "diff", "intercom", "postgres")
 }
 
 // searchTables looks for secrets in every row of every table, as text and as the bytes of a bytea.

@@ -169,7 +169,7 @@ func (a *app) mendFromSnapshot(c *cli.Context, ws *workspace, name string, id re
 func repairsOf(ctx context.Context, ws *workspace, id string) (postgres.DiffRun, *compare.Repairs, error) {
 	run, err := ws.DiffRun(ctx, ws.org, id)
 	if errors.Is(err, postgres.ErrNotFound) {
-		err = usagef("--from-diff: %w; a diff prints its id, and runs ls shows the newest", err)
+		err = usagef("--from-diff: %w; a diff prints its id", err)
 	}
 	if err != nil {
 		return run, nil, err
