@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -88,6 +89,9 @@ func (a *app) replaySnapshot(c *cli.Context) error {
 		if runner.Distiller, err = a.distiller(c, ws); err != nil {
 			return err
 		}
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	run, err := runner.Start(c.Context, request)
 	if err != nil {
