@@ -8,6 +8,11 @@
 //	ingest.id_map        which row each contact and company went to
 //	ingest.pending_links references to objects that have not arrived
 //	ingest.seen, unseen  what a full walk came across, and what it missed
+//	ingest.snapshot_files the files of snapshots, each named in the transaction that loads what it holds (SnapshotFile)
+//	ingest.segments      the complete segments of a bulk load (Sink.CommitSegment)
+//	ingest.before_images rows as they were before a run changed them, for the newest 50 runs (DB.Undo)
+//	ingest.attachments   what became of the files that conversations and tickets name (Attachment)
+//	ingest.diff_runs, diff_findings  comparisons, and what the newest 10 found (DiffRun)
 //	ingest.connections   the connected workspaces; written by the program's connection package
 //
 // # Exactly once
