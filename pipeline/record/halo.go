@@ -83,7 +83,6 @@ type DistillInput struct {
 	State         string
 	RatingScore   int // 0 if not rated
 	Tags          []string
-	Language      string
 }
 
 // TicketRow is a row of tickets.

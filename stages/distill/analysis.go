@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,7 +27,8 @@ type sentence struct {
 	digits   int            // words with a digit that are worth keeping
 	question bool
 	weight   int
-	polite   bool // begins with small talk
+	polite   bool   // begins with small talk
+	speech   speech // what an agent does by it
 }
 
 // analysis is a conversation taken apart. Its memory is used again.
@@ -34,12 +36,36 @@ type analysis struct {
 	c         *Conversation
 	sentences []sentence
 	tokens    []token
+	words     wordCount
+	known     bool // there are cues for its language
+}
+
+// wordCount counts the words of a conversation by the languages of which they are stop words.
+type wordCount struct{ of [stopWord + 1]int }
+
+// known reports whether the cues are of a language that this is written in. With few words nothing is known, and they are
+// taken to be.
+func (w *wordCount) known() bool {
+	total, most := 0, 0
+	for _, n := range w.of {
+		total += n
+	}
+	for bit := uint16(1); bit < stopWord; bit <<= 1 {
+		hits := 0
+		for mask, n := range w.of {
+			if uint16(mask)&bit != 0 {
+				hits += n
+			}
+		}
+		most = max(most, hits)
+	}
+	return total < 8 || 8*most >= total
 }
 
 func (a *analysis) text(s *sentence) string { return a.c.Turns[s.turn].Text[s.span.Start:s.span.End] }
 
 func (a *analysis) read(c *Conversation) {
-	a.c, a.sentences, a.tokens = c, a.sentences[:0], a.tokens[:0]
+	a.c, a.sentences, a.tokens, a.words = c, a.sentences[:0], a.tokens[:0], wordCount{}
 	answered := false
 	for i := range c.Turns {
 		t := &c.Turns[i]
@@ -59,14 +85,16 @@ func (a *analysis) read(c *Conversation) {
 			if len(s.tokens) == 0 {
 				continue
 			}
-			s.measure(t.Text)
+			s.measure(t.Text, &a.words)
 			a.sentences = append(a.sentences, s)
 		}
 	}
+	a.known = a.words.known()
+	a.classify()
 }
 
 // measure counts the cues and the words that carry content.
-func (s *sentence) measure(text string) {
+func (s *sentence) measure(text string, words *wordCount) {
 	wide := 0
 	for i := 0; i < len(s.tokens); {
 		class, n := matchCue(s.tokens[i:])
@@ -93,8 +121,13 @@ func (s *sentence) measure(text string) {
 			switch {
 			case t.wide:
 				wide++
-			case !cues.stop[t.hash]:
-				s.content++
+				words.of[0]++
+			default:
+				stop := cues.words[t.hash] & stopWord
+				words.of[stop]++
+				if stop == 0 {
+					s.content++
+				}
 			}
 		}
 		i += max(n, 1)
@@ -102,6 +135,17 @@ func (s *sentence) measure(text string) {
 	s.content += (wide + 2) / 3 // a word has two or three such characters
 	tail := text[s.tokens[len(s.tokens)-1].end:s.span.End]
 	s.question = strings.ContainsAny(tail, "?？؟") || strings.HasSuffix(tail, ";") && s.greek(text)
+	if !s.agent && s.can() {
+		s.cues[cueSolved]++
+	}
+}
+
+// can reports whether the sentence ends with the customer being able to do something now: "I can log in now".
+func (s *sentence) can() bool {
+	if last := s.tokens[len(s.tokens)-1]; cues.words[last.hash]&wordNow == 0 || s.question || s.cues[cueFault]+s.cues[cueDenied] > 0 {
+		return false
+	}
+	return slices.ContainsFunc(s.tokens, func(t token) bool { return cues.words[t.hash]&wordAble != 0 })
 }
 
 // telling reports whether a word with a digit is worth keeping: not a lone digit, not an ordinal.
@@ -180,6 +224,10 @@ func trimOpening(text string, start, end int) int {
 			at += 2
 		case strings.HasPrefix(text[at:end], "• "):
 			at += len("• ")
+		case strings.HasPrefix(text[at:end], ".."):
+			at += len(text[at:end]) - len(strings.TrimLeft(text[at:end], "."))
+		case strings.HasPrefix(text[at:end], "…"):
+			at += len("…")
 		default:
 			at = trimPleasantry(text, at, end)
 		}

@@ -13,6 +13,7 @@ const (
 	problemPlace  = 2  // the same in the choice of the problem
 	shortPenalty  = 4  // off in that choice for saying little
 	agentPlace    = 3  // off for each sentence that agents said after
+	troubleMost   = 8  // most words of content that count in that choice
 	contentMost   = 12 // one for each word of content, up to so many
 	faultWeight   = 3  // for each complaint, up to two
 	matterWeight  = 2  // for each wish or noun of trouble, up to two
@@ -32,12 +33,12 @@ const (
 )
 
 // pick chooses the summary, in the order of the conversation: early sentences of the customer that say
-// what it is about, and late ones of agents that say what was done. The problem is the customer's best
-// sentence where its place counts for less; nil if there is none. Chosen answers count only where the
+// what it is about, and late ones of agents that say what was done. The problem is the sentence of the customer that says best what
+// is wrong, from before any agent spoke unless nothing was said there; nil if there is none. Chosen answers count only where the
 // customer says nothing else.
 func (a *analysis) pick() (summary []*sentence, problem *sentence) {
 	var customer, agent []*sentence
-	place, most := 0, 0
+	place, most, opened := 0, 0, false
 	for i := range a.sentences {
 		if s := &a.sentences[i]; !s.agent && !s.chosen && s.substantive() {
 			s.weight = s.matter() - customerPlace*place
@@ -47,8 +48,10 @@ func (a *analysis) pick() (summary []*sentence, problem *sentence) {
 			if s.opening || s.content >= 3 { // behind that, short ones are answers to questions
 				customer = appendBest(customer, s)
 			}
-			if w := s.weight + (customerPlace-problemPlace)*place - shortPenalty*b2i(s.content < 4); problem == nil || w > most {
-				problem, most = s, w
+			if opened = opened || s.opening && s.states(); s.opening || !opened {
+				if w := s.trouble() - problemPlace*place + openingBonus*b2i(s.opening); problem == nil || w > most {
+					problem, most = s, w
+				}
 			}
 			place++
 		}
@@ -90,6 +93,15 @@ func b2i(b bool) int {
 
 // appendBest keeps the sentences of the highest weight, best first; of equal ones the earlier added.
 func appendBest(best []*sentence, s *sentence) []*sentence {
+	for i, b := range best {
+		if s.alike(b) { // the same again, or the same macro
+			if s.weight > b.weight {
+				best[i] = s
+				slices.SortStableFunc(best, func(x, y *sentence) int { return cmp.Compare(y.weight, x.weight) })
+			}
+			return best
+		}
+	}
 	at := slices.IndexFunc(best, func(b *sentence) bool { return s.weight > b.weight })
 	if at < 0 {
 		at = len(best)
@@ -99,6 +111,12 @@ func appendBest(best []*sentence, s *sentence) []*sentence {
 	}
 	best = slices.Insert(best, at, s)
 	return best[:min(len(best), sideSentences)]
+}
+
+// alike reports whether two sentences share more than two thirds of their words of content.
+func (s *sentence) alike(other *sentence) bool {
+	least := min(s.content, other.content)
+	return least >= 2 && 3*s.shared(other) > 2*max(s.content, other.content)
 }
 
 // within leaves out what goes beyond so many words, but never the first.
@@ -115,7 +133,7 @@ func within(picks []*sentence, words int) []*sentence {
 // matter weighs how well a customer's sentence says what the conversation is about.
 func (s *sentence) matter() int {
 	w := min(s.content, contentMost)
-	w += faultWeight * int(min(s.cues[cueFault], 2))
+	w += faultWeight * int(min(s.cues[cueFault]+s.cues[cueMood], 2))
 	w += matterWeight * int(min(s.cues[cueMatter], 2))
 	if s.question {
 		w += askWeight
@@ -123,11 +141,27 @@ func (s *sentence) matter() int {
 	return w - pleasedWeight*int(s.cues[cueSolved]+s.cues[cueThanks])
 }
 
+// states reports whether a customer's sentence is enough to say what the problem is.
+func (s *sentence) states() bool {
+	return s.content >= 3 || s.question || s.cues[cueFault]+s.cues[cueMatter] > 0
+}
+
+// trouble weighs how well a customer's sentence says what the problem is: feelings do not, and more words than some do not say more.
+func (s *sentence) trouble() int {
+	w := min(s.content, troubleMost) - shortPenalty*b2i(s.content < 4)
+	w += faultWeight * int(min(s.cues[cueFault], 2))
+	w += matterWeight * int(min(s.cues[cueMatter], 2))
+	if s.question {
+		w += askWeight
+	}
+	return w - pleasedWeight*int(s.cues[cueSolved]+s.cues[cueThanks]+s.cues[cueMood])
+}
+
 // doing weighs how much an agent's sentence says of what was done.
 func (s *sentence) doing() int {
 	w := min(s.content, contentMost)
-	w += actWeight * int(min(s.cues[cueAct]+s.cues[cueTry], 2))
-	w += contactWeight * int(min(s.cues[cueContact], 2))
+	w += actWeight * int(min(s.cues[cueAct]+s.cues[cueTry]+s.cues[cuePass]+s.cues[cueDefer], 2))
+	w += contactWeight * int(min(s.cues[cueContact]+s.cues[cueInfo]+s.cues[cueMove], 2))
 	if s.polite {
 		w -= politeWeight
 	}
@@ -136,5 +170,5 @@ func (s *sentence) doing() int {
 
 // solves weighs how much of a solution an agent's sentence is; asking to write or call is none.
 func (s *sentence) solves() int {
-	return 3*int(min(s.cues[cueAct]+s.cues[cueTry], 3)) + min(s.content, 10) - 3*int(s.cues[cueContact]) - 2*int(s.cues[cueOffer])
+	return 3*int(min(s.cues[cueAct]+s.cues[cueTry], 3)) + min(s.content, 10) - 3*int(s.cues[cueContact]+s.cues[cueInfo]+s.cues[cueMove]) - 2*int(s.cues[cueOffer])
 }

@@ -14,8 +14,7 @@ type Conversation struct {
 	ID           string
 	Subject      string // "" where the opening message may not be read
 	State        string
-	Rating       int // 0 if not rated
-	Language     string
+	Rating       int      // 0 if not rated
 	Customer     string   // the customer's name, may be empty
 	Instructions []string // the organisation's instruction rules, for a model to follow
 	Turns        []Turn   // oldest first
@@ -50,7 +49,7 @@ func (c customer) wrote(m *record.Message) bool {
 // messages by others than the customer that it left out.
 func readConversation(c *Conversation, t *record.TranscriptRow, spans []Span) (_ []Span, others int) {
 	*c = Conversation{
-		ID: t.SourceID, State: t.Distill.State, Rating: t.Distill.RatingScore, Language: t.Distill.Language,
+		ID: t.SourceID, State: t.Distill.State, Rating: t.Distill.RatingScore,
 		Customer: t.Distill.CustomerName,
 		Turns:    c.Turns[:0],
 	}

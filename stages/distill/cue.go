@@ -2,6 +2,7 @@ package distill
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -21,8 +22,13 @@ const (
 	cueOffer
 	cueFiller
 	cueContact
+	cueInfo
+	cueMove
+	cueDefer
+	cuePass
 	cueAct
 	cueTry
+	cueMood
 	cueFault
 	cueMatter
 	cueDenied
@@ -34,7 +40,8 @@ const (
 
 var classNames = map[string]class{
 	"greet": cueGreet, "thanks": cueThanks, "sorry": cueSorry, "bye": cueBye, "offer": cueOffer,
-	"filler": cueFiller, "contact": cueContact, "act": cueAct, "try": cueTry, "fault": cueFault, "matter": cueMatter,
+	"filler": cueFiller, "contact": cueContact, "info": cueInfo, "move": cueMove, "defer": cueDefer, "pass": cuePass,
+	"act": cueAct, "try": cueTry, "mood": cueMood, "fault": cueFault, "matter": cueMatter,
 	"denied": cueDenied, "but": cueBut, "solved": cueSolved, "ask": cueAsk,
 }
 
@@ -47,12 +54,28 @@ type phrase struct {
 	class class
 }
 
+// What a single word is, apart from cues. The first bits are the languages of which it is a stop word.
+const (
+	languages        = 7
+	stopWord  uint16 = 1<<languages - 1
+	wordNo    uint16 = 1 << (languages + iota - 2)
+	wordAsks         // begins or makes a question
+	wordAble         // with wordNow at the end: "I can log in now"
+	wordNow
+	wordUnit // of time, or an ordinal's ending
+	wordYou
+	wordBack // points at what was said before
+)
+
+var languageBits = map[string]uint16{"en": 1, "de": 2, "fr": 4, "es": 8, "pt": 16, "it": 32, "nl": 64}
+
 // cueTable is what cues.txt says. Words are known by their 64-bit hash, so that looking one up
 // allocates nothing; the lists are a few thousand words, so two that share a hash are not to be
 // expected, and a test looks.
 type cueTable struct {
-	stop, abbreviations, numbering, months map[uint64]bool
-	phrases                                map[uint64][]phrase // by the hash of the first word
+	words                            map[uint64]uint16
+	abbreviations, numbering, months map[uint64]bool
+	phrases                          map[uint64][]phrase // by the hash of the first word
 }
 
 // cues is never changed after it is made.
@@ -60,11 +83,15 @@ var cues = parseCues(cueText)
 
 func parseCues(text string) *cueTable {
 	c := &cueTable{
-		stop: map[uint64]bool{}, abbreviations: map[uint64]bool{}, numbering: map[uint64]bool{},
+		words: map[uint64]uint16{}, abbreviations: map[uint64]bool{}, numbering: map[uint64]bool{},
 		months: map[uint64]bool{}, phrases: map[uint64][]phrase{},
 	}
-	sets := map[string]map[uint64]bool{
-		"stop": c.stop, "abbreviation": c.abbreviations, "numbering": c.numbering, "month": c.months,
+	sets := map[string]map[uint64]bool{"abbreviation": c.abbreviations, "numbering": c.numbering, "month": c.months}
+	bits := map[string]uint16{
+		"negative": wordNo, "questioning": wordAsks, "able": wordAble, "now": wordNow, "unit": wordUnit, "second": wordYou, "back": wordBack,
+	}
+	for code, bit := range languageBits {
+		bits["stop/"+code] = bit
 	}
 	for line := range strings.Lines(text) {
 		name, list, ok := strings.Cut(strings.TrimSpace(line), ": ")
@@ -77,15 +104,34 @@ func parseCues(text string) *cueTable {
 				set[wordHash(entry)] = true
 				continue
 			}
-			words := appendTokens(nil, entry, 0, len(entry))
-			p := phrase{class: classNames[name]}
-			for _, w := range words[1:] {
-				p.rest = append(p.rest, w.hash)
+			for _, e := range spellings(entry) {
+				if bit := bits[name]; bit != 0 {
+					c.words[wordHash(e)] |= bit
+					continue
+				}
+				words := appendTokens(nil, e, 0, len(e))
+				p := phrase{class: classNames[name]}
+				for _, w := range words[1:] {
+					p.rest = append(p.rest, w.hash)
+				}
+				c.phrases[words[0].hash] = append(c.phrases[words[0].hash], p)
 			}
-			c.phrases[words[0].hash] = append(c.phrases[words[0].hash], p)
 		}
 	}
 	return c
+}
+
+// spellings returns an entry as it is, and as people write it who leave out apostrophes, unless that is
+// another word.
+func spellings(entry string) []string {
+	without := strings.ReplaceAll(entry, "'", "")
+	switch {
+	case without == entry:
+		return []string{entry}
+	case slices.Contains([]string{"we'll", "we're", "i'll", "i'd", "we'd", "he'll", "c'è"}, entry):
+		return []string{entry}
+	}
+	return []string{entry, without}
 }
 
 // token is a word of a text: a run of letters, digits and marks with apostrophes inside, or one

@@ -53,8 +53,6 @@ func readGolden(t *testing.T, text string) *record.TranscriptRow {
 			row.Subject = value
 		case "state":
 			row.Distill.State = value
-		case "language":
-			row.Distill.Language = value
 		case "rating":
 			row.Distill.RatingScore, _ = strconv.Atoi(value)
 		}
@@ -87,6 +85,9 @@ func TestGolden(t *testing.T) {
 				}
 				for line := range strings.SplitSeq(r.Content, "\n") {
 					b.WriteString(strings.TrimRight("  "+line, " ") + "\n")
+				}
+				if strings.HasPrefix(string(r.Metadata), `{"basis":`) {
+					b.WriteString("  by position and length\n")
 				}
 				if _, why, ok := strings.Cut(string(r.Metadata), `"evidence":`); ok {
 					why, _, _ = strings.Cut(why, "]")

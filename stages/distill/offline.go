@@ -5,18 +5,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"haloingest/pipeline/record"
 )
 
 // Offline distils without a model: it chooses sentences by who says them, where they stand and what
-// cue words they hold, with fixed weights set by hand. Every record is made of the authors' own
-// sentences. The zero Offline is ready and safe for concurrent use; it must not be copied once used. The
+// cue words they hold, with fixed weights set by hand; in languages without cue words by the first two and length, which
+// its records say. Every record is made of the authors' own sentences. The zero Offline is ready and safe for concurrent use; it must not be copied once used. The
 // same conversation gives the same items everywhere.
 type Offline struct{ scratch sync.Pool }
 
 // Name names the rules; its number goes up when they change.
-func (*Offline) Name() string { return "offline/2" }
+func (*Offline) Name() string { return "offline/3" }
 
 // Distill returns the summary, the problem, the resolution or the open issue, questions that were
 // answered, and facts that the customer gave. It never fails and does not look at ctx.
@@ -31,6 +33,9 @@ func (o *Offline) Distill(_ context.Context, c *Conversation) ([]Item, error) {
 	o.scratch.Put(a)
 	return items, nil
 }
+
+// basisPlace is the basis of records of a conversation in a language for which there are no cues.
+const basisPlace = "position and length"
 
 // Most records of a kind that one conversation gives.
 const (
@@ -72,17 +77,17 @@ func (a *analysis) answers() []pair {
 	var pairs []pair
 	for i := range a.sentences {
 		q := &a.sentences[i]
-		if q.agent || q.chosen || q.content == 0 || !q.question && q.cues[cueAsk] == 0 {
+		if q.agent || q.chosen || q.content == 0 || !q.question && q.cues[cueAsk] == 0 || q.cues[cueMood] > 0 {
 			continue
 		}
-		p := pair{question: []*sentence{q}, answer: a.answer(i)}
+		p := pair{question: []*sentence{q}}
 		if q.content < 3 { // "How can I fix it?" needs what is before it
 			if i == 0 || a.sentences[i-1].turn != q.turn || !a.sentences[i-1].substantive() {
 				continue
 			}
 			p.question = []*sentence{&a.sentences[i-1], q}
 		}
-		if len(p.answer) == 0 {
+		if p.answer = a.answer(i, a.interrogative(q)); len(p.answer) == 0 {
 			continue
 		}
 		if n := len(pairs); n > 0 && pairs[n-1].answer[0] == p.answer[0] { // one answer to two questions: the later one
@@ -96,27 +101,76 @@ func (a *analysis) answers() []pair {
 	return pairs
 }
 
-// answer returns up to two sentences of the first agent turn behind sentence i that do or explain
-// something; none where that turn only asks or puts off.
-func (a *analysis) answer(i int) []*sentence {
-	var answer []*sentence
-	turn := -1
-	for j := i + 1; j < len(a.sentences); j++ {
-		s := &a.sentences[j]
-		if !s.agent && turn < 0 {
-			continue
-		}
-		if turn < 0 {
-			turn = s.turn
-		}
-		if s.turn != turn || len(answer) == 2 {
-			break
-		}
-		if s.content >= 3 && s.acts() && s.solves() >= 6 {
-			answer = append(answer, s)
+// interrogative reports whether a question has the form of one. Others may be rhetorical: "I have not told you that?"
+func (a *analysis) interrogative(q *sentence) bool {
+	if !a.known || q.cues[cueAsk] > 0 {
+		return true
+	}
+	text := a.c.Turns[q.turn].Text
+	for i, t := range q.tokens {
+		if t.wide || cues.words[t.hash]&wordAsks != 0 && (i < 4 || strings.HasSuffix(text[:t.start], ", ")) {
+			return true
 		}
 	}
-	return answer
+	return false
+}
+
+// answer returns up to two neighbouring sentences of what agents say next behind question i that do, explain or state
+// something, the best and the one behind it; none where they only ask, put off or go elsewhere. What only states
+// something has to begin the reply or speak of what was asked, and what is perhaps no question needs the latter.
+func (a *analysis) answer(i int, interrogative bool) []*sentence {
+	q := &a.sentences[i]
+	best, most := -1, 0
+	first := true
+	for j := i + 1; j < len(a.sentences); j++ {
+		s := &a.sentences[j]
+		if !s.agent {
+			if best >= 0 || !first {
+				break
+			}
+			continue
+		}
+		if s.speech == small {
+			continue
+		}
+		shared := s.shared(q)
+		w := s.solves() + 4*min(shared, 3)
+		if (s.speech == doing || s.speech == stating && (first || shared > 0)) && (interrogative || shared > 0) && w > most && s.content >= 3 {
+			best, most = j, w
+		}
+		first = false
+	}
+	if best < 0 {
+		return nil
+	}
+	if a.continues(best) {
+		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
+	}
+	answers := func(k int, least speech) bool {
+		s := &a.sentences[k]
+		return s.turn == a.sentences[best].turn && s.speech >= least && s.content >= 3
+	}
+	switch {
+	case best+1 < len(a.sentences) && answers(best+1, stating):
+		return []*sentence{&a.sentences[best], &a.sentences[best+1]}
+	case best > 0 && answers(best-1, doing):
+		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
+	}
+	return []*sentence{&a.sentences[best]}
+}
+
+// shared counts the words of content that two sentences share.
+func (s *sentence) shared(other *sentence) (n int) {
+	for i, t := range s.tokens {
+		if t.digits && !t.telling || cues.words[t.hash] != 0 {
+			continue
+		}
+		same := func(o token) bool { return o.hash == t.hash }
+		if slices.ContainsFunc(other.tokens, same) && !slices.ContainsFunc(s.tokens[:i], same) {
+			n++
+		}
+	}
+	return n
 }
 
 // qa makes a record of a question and its answer.
@@ -128,21 +182,28 @@ func (a *analysis) qa(p pair) (Item, bool) {
 	return q, ok
 }
 
-// facts are what the customer states with a number in it: versions, devices, dates, amounts, orders.
-// One that says little by itself has the agent's question before it.
+// facts are what the customer states that can be looked up or does not change soon: numbers of orders and the like,
+// models, versions, amounts, dates; and short answers with a number in them. Those have the agent's question before
+// them if they say little by themselves.
 func (a *analysis) facts(problem *sentence) [][]*sentence {
 	var facts [][]*sentence
 	for i := range a.sentences {
 		s := &a.sentences[i]
-		if s.agent || s == problem || s.question || s.digits == 0 || len(s.tokens) > 40 {
+		if s.agent || s == problem || s.question || s.digits == 0 || len(s.tokens) > 40 || s.cues[cueMood] > 0 {
+			continue
+		}
+		if cues.words[s.tokens[0].hash]&wordYou != 0 {
 			continue
 		}
 		if s.repeats(problem) || slices.ContainsFunc(facts, func(f []*sentence) bool { return s.repeats(f[len(f)-1]) }) {
 			continue
 		}
 		fact := []*sentence{s}
+		q := a.questionBefore(i)
+		if !a.identifies(s) && (q == nil || s.content > 6) {
+			continue
+		}
 		if s.content < 4 {
-			q := a.questionBefore(i)
 			if q == nil && s.content < 3 {
 				continue
 			}
@@ -155,6 +216,53 @@ func (a *analysis) facts(problem *sentence) [][]*sentence {
 		}
 	}
 	return facts
+}
+
+// identifies reports whether a sentence has a word with digits that names a thing, a version, an amount or a date, rather
+// than to count something.
+func (a *analysis) identifies(s *sentence) bool {
+	text := a.c.Turns[s.turn].Text
+	for i, t := range s.tokens {
+		if !t.telling {
+			continue
+		}
+		word := text[t.start:t.end]
+		digits := strings.IndexFunc(word, func(r rune) bool { return r < '0' || r > '9' })
+		if digits >= 0 { // letters, too
+			if cues.words[wordHash(word[digits:])]&wordUnit == 0 {
+				return true
+			}
+			continue
+		}
+		if len(word) >= 4 || currency(text[:t.start], text[t.end:]) {
+			return true
+		}
+		if i > 0 && named(text, s.tokens[i-1], t) || i+1 < len(s.tokens) && joined(text, t, s.tokens[i+1]) || i+1 < len(s.tokens) && cues.months[s.tokens[i+1].hash] {
+			return true
+		}
+	}
+	return false
+}
+
+// named reports whether a number belongs to the word before it: "Windows 11", "L-300", "11.1.2", "March 3".
+func named(text string, before, t token) bool {
+	r, _ := utf8.DecodeRuneInString(text[before.start:])
+	return joined(text, before, t) || cues.months[before.hash] || unicode.IsUpper(r) && cues.words[before.hash] == 0
+}
+
+// joined reports whether two words are written as one name: "88-1204-C", "11.1". Two numbers with a dash are a range.
+func joined(text string, t, next token) bool {
+	if next.start-t.end != 1 {
+		return false
+	}
+	return text[t.end] == '.' || strings.IndexByte("-_", text[t.end]) >= 0 && !(t.digits && next.digits && next.end-t.start < 8)
+}
+
+// currency reports whether the text before an amount ends with a sign for one, or that behind it begins with one.
+func currency(before, behind string) bool {
+	last, _ := utf8.DecodeLastRuneInString(strings.TrimRight(before, " "))
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(behind, " .,0123456789"))
+	return unicode.Is(unicode.Sc, last) || unicode.Is(unicode.Sc, first)
 }
 
 // repeats reports whether all numbers of s are in the other sentence, which may be nil.
@@ -192,6 +300,9 @@ func (a *analysis) item(kind string, picks ...*sentence) (Item, bool) {
 		return Item{}, false
 	}
 	it := Item{Kind: kind, Quotes: make([]Quote, 0, len(picks))}
+	if !a.known {
+		it.Basis = basisPlace
+	}
 	var b strings.Builder
 	for i, s := range picks {
 		if i > 0 {

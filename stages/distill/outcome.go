@@ -7,99 +7,152 @@ import (
 )
 
 // outcome is, where the customer has a problem, its resolution if there is evidence of one, else the
-// issue that is open. A resolution
-// is what an agent said last of a solution and, where the customer told how it worked, those words.
+// issue that is open. A resolution is what an agent said of a solution and, where the customer told how it
+// worked, those words behind it. That a conversation is closed is evidence only where the last that the
+// customer complained of or asked got an answer: one that is moved elsewhere, put off or given up is closed as
+// well. So a record can be an open issue where the transcript's outcome, which knows no words, is "resolved".
 func (a *analysis) outcome(problem *sentence) (Item, bool) {
 	if problem == nil {
 		return Item{}, false
 	}
 	r := a.reaction()
-	solution, strong := a.solution(r.turn)
-	if evidence := a.evidence(r, strong); len(solution) > 0 && len(evidence) > 0 {
-		if r.told != nil {
-			if !strong && solution[0].question {
-				solution = solution[:0]
-			}
-			solution = append(solution, r.told)
-		}
+	evidence := a.evidence(r)
+	if len(evidence) > 0 {
+		solution := a.solution(r)
 		it, ok := a.item(record.KnowledgeResolution, solution...)
-		it.Evidence = evidence
-		return it, ok
+		if r.told != nil && r.solved {
+			told, _ := a.item(record.KnowledgeResolution, r.told)
+			if ok {
+				it.Text += "\n"
+			}
+			it.Text += "Customer: " + told.Text
+			it.Kind, it.Quotes, ok = told.Kind, append(it.Quotes, told.Quotes...), true
+		}
+		if ok {
+			it.Evidence = evidence
+			return it, true
+		}
+		if r.solved { // nobody says how
+			return Item{}, false
+		}
 	}
 	open := []*sentence{problem}
 	if s := a.complaint(problem); s != nil {
 		open = append(open, s)
 	}
 	it, ok := a.item(record.KnowledgeOpenIssue, open...)
-	it.Evidence = []string{a.whyOpen()}
+	it.Evidence = []string{a.whyOpen(r)}
 	return it, ok
 }
 
-func (a *analysis) whyOpen() string {
+func (a *analysis) whyOpen(r reaction) string {
 	agents := func(t Turn) bool { return t.Speaker == record.SpeakerAgent }
 	switch {
 	case a.ratedLow():
 		return "rated low"
 	case !slices.ContainsFunc(a.c.Turns, agents):
 		return "not answered"
-	case a.c.Turns[len(a.c.Turns)-1].Speaker == record.SpeakerUser:
+	case a.c.Turns[len(a.c.Turns)-1].Speaker == record.SpeakerUser && !r.thanked:
 		return "customer wrote last"
+	case r.denied:
+		return "customer denies that it is solved"
+	}
+	var last [doing + 1]bool
+	for i := range a.sentences {
+		if s := &a.sentences[i]; s.agent && s.turn > r.since {
+			last[s.speech] = true
+		}
+	}
+	switch {
+	case last[doing] || last[hinting]:
+	case last[moving]:
+		return "moved to another channel"
+	case last[stalling]:
+		return "put off"
+	case last[asking]:
+		return "customer was asked"
 	}
 	return "no sign that it is solved"
 }
 
 func (a *analysis) ratedLow() bool { return a.c.Rating == 1 || a.c.Rating == 2 }
 
-// solution is taken from the last agent turn before the one given that does or explains something: its
-// best sentence, with the one behind or before it where that does so too. Where no turn does, it is the last
-// substantive sentence of an agent, and not strong; nil if there is none.
-func (a *analysis) solution(before int) (picks []*sentence, strong bool) {
-	var fallback *sentence
-	for end := len(a.sentences); end > 0; {
-		start := end - 1
-		for start > 0 && a.sentences[start-1].turn == a.sentences[start].turn {
-			start--
-		}
-		best := -1
-		for i := start; i < end; i++ {
+// reaction is what the customer says of the answers: the last turn that says anything of them counts.
+type reaction struct {
+	turn    int       // of the thanks or good news; behind the last turn if there are none
+	since   int       // of the last question or complaint before it, which a solution has to come behind; -1 if there is none
+	asked   bool      // that one asks
+	failing bool      // that one complains
+	thanked bool      // and nothing was asked or complained of since
+	solved  bool      // the customer says that it is well
+	denied  bool      // or that it is not
+	told    *sentence // the good news, where they say something
+}
+
+func (a *analysis) reaction() reaction {
+	r := reaction{turn: len(a.c.Turns), since: -1}
+	answered, askedBefore := false, false
+	for i := 0; i < len(a.sentences); {
+		turn := a.sentences[i].turn
+		var now customerTurn
+		for begin := i; i < len(a.sentences) && a.sentences[i].turn == turn; i++ {
 			s := &a.sentences[i]
-			if !s.agent || s.turn >= before || !s.substantive() {
+			if s.agent {
+				answered = true
+				if i == begin {
+					askedBefore = false
+				}
+				askedBefore = askedBefore || s.question
 				continue
 			}
-			if fallback == nil || fallback.question && !s.question || fallback.turn == s.turn && !s.question {
-				fallback = s
-			}
-			if s.acts() && (best < 0 || s.solves() >= a.sentences[best].solves()) {
-				best = i
-			}
+			now.add(s, i == begin && askedBefore && cues.words[s.tokens[0].hash]&wordNo != 0)
 		}
+		if a.c.Turns[turn].Speaker == record.SpeakerAgent {
+			continue
+		}
+		askedBefore = false
 		switch {
-		case best < 0:
-		case best+1 < end && a.sentences[best+1].acts():
-			return []*sentence{&a.sentences[best], &a.sentences[best+1]}, true
-		case best > start && a.sentences[best-1].acts():
-			return []*sentence{&a.sentences[best-1], &a.sentences[best]}, true
-		default:
-			return []*sentence{&a.sentences[best]}, true
+		case !answered:
+			r.since, r.asked = turn, r.asked || now.asked
+		case now.denied:
+			r = reaction{turn: len(a.c.Turns), since: turn, asked: now.asked, failing: true, denied: true}
+		case now.solved:
+			r.turn, r.solved, r.thanked, r.denied, r.told = turn, true, now.thanked, false, now.told
+		case now.asked || now.failing: // thanks in a turn that complains or asks are only manners
+			r = reaction{turn: len(a.c.Turns), since: turn, asked: now.asked, failing: now.failing, denied: r.denied}
+		case now.thanked && !r.denied && !r.solved:
+			r.turn, r.thanked = turn, true
+		case now.no && !r.solved && !r.thanked:
+			r.since = turn
 		}
-		end = start
 	}
-	if fallback == nil {
-		return nil, false
-	}
-	return []*sentence{fallback}, false
+	return r
 }
 
-// acts reports whether an agent's sentence does or explains something, rather than to ask, offer or
-// put off.
-func (s *sentence) acts() bool {
-	return s.substantive() && (s.cues[cueTry] > 0 || s.cues[cueAct] > 0 && !s.question) && s.cues[cueContact] == 0 && s.cues[cueOffer] == 0
+// customerTurn is what one turn of the customer says.
+type customerTurn struct {
+	thanked, denied, solved, asked, failing, no bool
+	told                                        *sentence
 }
 
-// evidence says why the conversation counts as solved: it is closed, rated 4 or 5, or the customer
-// thanks for a strong solution or says that it is well. A rating of 1 or 2, or a last word of the
-// customer that it still fails, outweighs all of that.
-func (a *analysis) evidence(r reaction, strong bool) []string {
+func (now *customerTurn) add(s *sentence, no bool) {
+	now.no = now.no || no
+	now.thanked = now.thanked || s.cues[cueThanks] > 0
+	now.denied = now.denied || s.cues[cueDenied] > 0
+	now.asked = now.asked || s.question
+	now.failing = now.failing || s.cues[cueFault]+s.cues[cueBut]+s.cues[cueMood] > 0
+	if s.cues[cueSolved] > 0 && s.cues[cueDenied] == 0 {
+		now.solved = true
+		if now.told == nil && s.content >= 2 && len(s.tokens) >= 5 {
+			now.told = s
+		}
+	}
+}
+
+// evidence says why the conversation counts as solved: it is closed, rated 4 or 5, or the customer thanks
+// or says that it is well. A rating of 1 or 2, or a last word of the customer that it still fails, outweighs all
+// of that. Whether there is a solution that it speaks for is another question.
+func (a *analysis) evidence(r reaction) []string {
 	if r.denied || a.ratedLow() {
 		return nil
 	}
@@ -110,62 +163,68 @@ func (a *analysis) evidence(r reaction, strong bool) []string {
 	if a.c.Rating >= 4 {
 		why = append(why, "rated")
 	}
-	if r.solved && (strong || r.told != nil || len(why) > 0) {
+	switch {
+	case r.solved:
 		why = append(why, "confirmed")
-	} else if r.thanked && strong {
+	case r.thanked:
 		why = append(why, "thanked")
 	}
 	return why
 }
 
-// reaction is what the customer says of the answers: the last turn that says anything of them counts.
-type reaction struct {
-	turn                    int // of the thanks or good news; behind the last turn if there are none
-	thanked, solved, denied bool
-	told                    *sentence // the good news, where they say something
-}
-
-func (a *analysis) reaction() reaction {
-	none := reaction{turn: len(a.c.Turns)}
-	r := none
-	answered := false
-	for i := 0; i < len(a.sentences); {
-		turn := a.sentences[i].turn
-		var now reaction
-		var open bool
-		for ; i < len(a.sentences) && a.sentences[i].turn == turn; i++ {
-			s := &a.sentences[i]
-			if s.agent {
-				answered = true
-				continue
+// solution is taken from what agents said last, behind the customer's last question or complaint
+// and before the thanks or good news: its best sentence, with the one behind or before it where that belongs to it.
+// Advice in the form of a question counts only if the customer confirms it, a mere statement only as an answer, and
+// that somebody was told only if the customer did not complain. It is nil if there is none.
+func (a *analysis) solution(r reaction) []*sentence {
+	mayPass := !r.failing || r.thanked || r.solved
+	rank := func(s *sentence) int {
+		if !s.agent || s.turn >= r.turn || s.turn <= r.since {
+			return 0
+		}
+		switch s.speech {
+		case doing:
+			return 100 + s.solves()
+		case hinting:
+			if r.solved || r.thanked {
+				return 80 + s.solves()
 			}
-			now.thanked = now.thanked || s.cues[cueThanks] > 0
-			now.denied = now.denied || s.cues[cueDenied] > 0
-			open = open || s.question || s.cues[cueFault]+s.cues[cueBut] > 0
-			if s.cues[cueSolved] > 0 {
-				now.solved = true
-				if now.told == nil && s.content >= 2 && len(s.tokens) >= 5 {
-					now.told = s
-				}
+		case passing:
+			if mayPass {
+				return 60 + s.solves()
+			}
+		case stating:
+			if r.asked || r.thanked || r.solved {
+				return 40 + s.solves()
 			}
 		}
-		if !answered || a.c.Turns[turn].Speaker == record.SpeakerAgent {
-			continue
+		return 0
+	}
+	best, most := -1, 0
+	for i := len(a.sentences) - 1; i >= 0; i-- {
+		s := &a.sentences[i]
+		if !s.agent && most >= 60 { // earlier ones only for want of more than a statement
+			break
 		}
-		now.turn = turn
-		switch {
-		case now.denied:
-			r = none
-			r.denied = true
-		case now.solved:
-			r = now
-		case open: // thanks in a turn that complains or asks are only manners
-			r = reaction{turn: none.turn, denied: r.denied}
-		case now.thanked && !r.denied && !r.solved:
-			r = now
+		if n := rank(s); n > most {
+			best, most = i, n
 		}
 	}
-	return r
+	if best < 0 {
+		return nil
+	}
+	alike := func(i int) bool {
+		return i >= 0 && i < len(a.sentences) && rank(&a.sentences[i]) >= min(most/20*20, 100)
+	}
+	switch {
+	case a.continues(best):
+		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
+	case alike(best + 1):
+		return []*sentence{&a.sentences[best], &a.sentences[best+1]}
+	case alike(best - 1):
+		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
+	}
+	return []*sentence{&a.sentences[best]}
 }
 
 // complaint is the last sentence behind the problem in which the customer says what still fails or
@@ -176,7 +235,7 @@ func (a *analysis) complaint(problem *sentence) *sentence {
 		if s.turn <= problem.turn {
 			break
 		}
-		if !s.agent && !s.chosen && s.substantive() && (s.cues[cueFault]+s.cues[cueDenied] > 0 || s.question && s.content >= 4) {
+		if !s.agent && !s.chosen && s.substantive() && (s.cues[cueDenied] > 0 || s.content >= 3 && (s.question || s.cues[cueFault]+s.cues[cueMood] > 0)) {
 			return s
 		}
 	}

@@ -173,7 +173,12 @@ func contentHash(kind, text string, ids []string) string {
 // quote.
 func (m *rowMaker) distilledMetadata(it *Item, by string) json.RawMessage {
 	b := make([]byte, 0, 256+2*len(it.Text))
-	b = append(b, `{"distiller":`...)
+	b = append(b, '{')
+	if it.Basis != "" {
+		b = append(b, `"basis":`...)
+		b = append(record.AppendString(b, it.Basis), ',')
+	}
+	b = append(b, `"distiller":`...)
 	if it.By != "" {
 		by = it.By
 	}
@@ -245,12 +250,13 @@ func header(c *Conversation, t *record.TranscriptRow) string {
 	return b.String()
 }
 
-// title is the subject, or else the first words that say something, the customer's if there are any.
+// title is the subject, or else the first sentence that says what it is about, the customer's if there is any.
 func title(c *Conversation) string {
 	if s := oneLine(c.Subject, titleWidth); s != "" {
 		return s
 	}
 	best, most := "", 0
+	var words wordCount
 	for _, speaker := range [...]string{record.SpeakerUser, record.SpeakerAgent} {
 		for i := range c.Turns {
 			t := &c.Turns[i]
@@ -261,12 +267,15 @@ func title(c *Conversation) string {
 				s := sentence{span: trimNoise(t.Text, span, speaker == record.SpeakerAgent, true)}
 				s.span.End = s.span.Start + widthCut(t.Text[s.span.Start:s.span.End])
 				text := t.Text[s.span.Start:s.span.End]
-				if n := s.titleRank(t, text); n > most {
+				if n := s.titleRank(t, text, &words); n > most {
 					best, most = text, n
 				}
 				if most == bestTitle {
 					return oneLine(best, titleWidth)
 				}
+			}
+			if most >= goodTitle {
+				return oneLine(best, titleWidth)
 			}
 		}
 		if best != "" {
@@ -276,18 +285,24 @@ func title(c *Conversation) string {
 	return oneLine(best, titleWidth)
 }
 
-const bestTitle = 4
+const (
+	bestTitle = 5
+	goodTitle = 4 // to be had in one of the next sentences of the same message, if at all
+)
 
-// titleRank says how well a sentence stands for its conversation: fully if it is substantive; less with a
-// word of content; less if it only picks an offered answer; hardly if it is a greeting; 0 for no words.
-func (s *sentence) titleRank(t *Turn, text string) int {
+// titleRank says how well a sentence stands for its conversation: fully if it states something; less if it only
+// says something, as that one is disappointed; less with a word of content; less if it only picks an offered answer;
+// hardly if it is a greeting; 0 for no words.
+func (s *sentence) titleRank(t *Turn, text string, words *wordCount) int {
 	if s.tokens = appendTokens(nil, t.Text, s.span.Start, s.span.End); len(s.tokens) > 0 {
-		s.measure(t.Text)
+		s.measure(t.Text, words)
 		switch {
 		case t.Chosen && s.content > 0:
 			return 2
-		case s.substantive():
+		case s.substantive() && s.states() && (s.cues[cueMood] == 0 || s.trouble() >= 4):
 			return bestTitle
+		case s.substantive():
+			return goodTitle
 		case s.content > 0:
 			return 3
 		}

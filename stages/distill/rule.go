@@ -113,7 +113,7 @@ func (s *ruleSet) wants(c *Conversation) bool {
 // letters, so that endings do not count: crude, but the same for every language.
 func contentStems(dst []uint64, text string) []uint64 {
 	for _, t := range appendTokens(nil, text, 0, len(text)) {
-		if cues.stop[t.hash] {
+		if cues.words[t.hash]&stopWord != 0 {
 			continue
 		}
 		dst = append(dst, stem(text[t.start:t.end]))

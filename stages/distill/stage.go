@@ -29,6 +29,7 @@ type Item struct {
 	Text     string // what is searched and read
 	Quotes   []Quote
 	Evidence []string // why a resolution is one, or an open issue open
+	Basis    string   // on what sentences were chosen where the distiller has no words for the language, else ""
 	By       string   // the distiller that made it, where that is not the one that was asked
 	Fallback string   // why it is not
 }
