@@ -25,11 +25,11 @@ func (a *app) knowledge() *cli.Command {
 				Name:      "search",
 				Usage:     "find conversations by what is said in them, an end user's e-mail address or a company's name, as an agent would",
 				ArgsUsage: "QUERY",
-				Flags: common(
+				Flags: common(append(embedFlags(),
 					&cli.StringFlag{Name: "end-user", Usage: "only what belongs to this end user: Halo's `ID`, external id, or e-mail address"},
 					&cli.StringFlag{Name: "company", Usage: "only what belongs to this company: Halo's `ID`, external id, or name"},
 					&cli.IntFlag{Name: "limit", Usage: "show at most `N` conversations", Value: 10},
-				),
+				)...),
 				Action: a.searchKnowledge,
 			},
 			{
@@ -44,6 +44,12 @@ func (a *app) knowledge() *cli.Command {
 				Usage:  "make the full-text index of what has changed; a search does so by itself, this does it ahead of time",
 				Flags:  common(),
 				Action: a.indexKnowledge,
+			},
+			{
+				Name:   "embed",
+				Usage:  "give records and chunks vectors by a model, so that a search finds what is said in other words",
+				Flags:  common(embedFlags()...),
+				Action: a.embedKnowledge,
 			},
 		},
 	}
@@ -79,6 +85,9 @@ func (a *app) searchKnowledge(c *cli.Context) error {
 		if q.Company, err = ws.Company(c.Context, ws.org, ref); err != nil {
 			return unknown(err, "want Halo's id, an external id, or a name")
 		}
+	}
+	if q.Vector, err = a.queryVector(c, ws, q.Text); err != nil {
+		return err
 	}
 	hits, err := ws.Search(c.Context, ws.org, q)
 	if err != nil {

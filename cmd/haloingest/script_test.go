@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "rewrite what the stories of testdata/sc
 //	change JSON               change the workspace; prints the ids concerned (intercomtest.Change)
 //	faults SPEC               let its replies go wrong (intercomtest.ParseFaults); without SPEC, heal it
 //	model MOOD                start an OpenAI-compatible endpoint, or change its mood: good, junk, liar, down
-//	asked N M [TEXT ...]      it was asked for N answers and M vectors since the last time, and was sent none of the texts
+//	asked N M [TEXT ...]      it was asked for N answers and M vectors (-: any number) since the last time, and was sent none of the texts
 //	damage KIND ID FIELD JSON replace a field of an object in every reply; "mend" ends that
 //	haloingest ARG ...        run the program, which has to end with code 0
 //	exits N haloingest ARG .. the same with another code

@@ -89,11 +89,20 @@ func (db *DB) search(ctx context.Context, org record.UUID, q SearchQuery) (hits 
 		if err := s.prepare(ctx); err != nil {
 			return err
 		}
-		ranked, err := s.rank(ctx)
+		list, err := s.rank(ctx)
 		if err != nil {
 			return err
 		}
-		hits, err = s.show(ctx, ranked)
+		if len(q.Vector) > 0 && (len(list) == 0 || list[0].share < fuseBelow) {
+			vectors, err := s.near(ctx)
+			if err != nil {
+				return err
+			}
+			if len(vectors) > 0 {
+				list = fuse(list, vectors, q.Limit)
+			}
+		}
+		hits, err = s.show(ctx, list)
 		return err
 	})
 	return hits, err
@@ -123,6 +132,12 @@ type term struct {
 type ranked struct {
 	id    record.UUID
 	score float64
+	share float64 // of the words asked for that it has, by weight
+}
+
+// sortRanked puts the best first; of equal ones the order stays.
+func sortRanked(list []ranked) {
+	slices.SortStableFunc(list, func(a, b ranked) int { return cmp.Compare(b.score, a.score) })
 }
 
 // search is one search, in one snapshot of the database.
@@ -256,19 +271,19 @@ func (s *search) rank(ctx context.Context) ([]ranked, error) {
 				JOIN ingest.search_documents d ON d.org_id = $1 AND d.language = q.language AND d.words @@ q.query::tsquery
 			WHERE $2::uuid IS NULL AND $3::uuid IS NULL OR d.transcript_id IN (SELECT id FROM own)
 		), scored AS (
-			SELECT c.transcript_id, f.score FROM candidate c, LATERAL (
-				SELECT sum(t.idf * w.tf * ($11 + 1) / (w.tf + $11 * (1 - $12::float8 + $12 * c.size / $13))) AS score
+			SELECT c.transcript_id, f.score, f.weight FROM candidate c, LATERAL (
+				SELECT sum(t.idf) AS weight, sum(t.idf * w.tf * ($11 + 1) / (w.tf + $11 * (1 - $12::float8 + $12 * c.size / $13))) AS score
 				FROM (SELECT u.lexeme, (SELECT sum(`+weightOf+`)::float8 FROM unnest(u.weights) AS w(weight)) AS tf
 					FROM unnest(c.words) AS u WHERE u.lexeme = ANY ($7) OFFSET 0) AS w
 				JOIN term t ON t.lexeme = w.lexeme AND t.language = c.language) AS f
-		), best AS (SELECT transcript_id, max(score) AS score FROM scored GROUP BY 1),
+		), best AS (SELECT transcript_id, max(score) AS score, max(weight) AS weight FROM scored GROUP BY 1),
 		named AS (
 			SELECT o.id, greatest(CASE WHEN o.end_user_id = ANY ($9) THEN $14::float8 ELSE 0 END,
 				CASE WHEN o.company_id = ANY ($10) THEN ln(1 + $15::float8 / count(*) OVER ()) ELSE 0 END) AS bonus
 			FROM own o WHERE o.end_user_id = ANY ($9) OR o.company_id = ANY ($10)
 		)
-		SELECT r.id, r.score FROM (
-			SELECT coalesce(b.transcript_id, n.id) AS id, coalesce(b.score, 0) + coalesce(n.bonus, 0) AS score
+		SELECT r.id, r.score, r.weight FROM (
+			SELECT coalesce(b.transcript_id, n.id) AS id, coalesce(b.score, 0) + coalesce(n.bonus, 0) AS score, coalesce(b.weight, 0) AS weight
 			FROM best b FULL JOIN named n ON n.id = b.transcript_id) AS r
 		JOIN public.transcripts t ON t.org_id = $1 AND t.id = r.id
 		WHERE ($2::uuid IS NULL OR t.end_user_id = $2) AND ($3::uuid IS NULL OR t.company_id = $3) AND t.deleted_at IS NULL
@@ -277,8 +292,15 @@ func (s *search) rank(ctx context.Context) ([]ranked, error) {
 	if err != nil {
 		return nil, err
 	}
+	total := make(map[string]float64)
+	most := 0.0
+	for _, t := range s.terms {
+		total[t.language] += t.idf
+		most = max(most, total[t.language])
+	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ranked, err error) {
-		err = row.Scan((*[16]byte)(&r.id), &r.score)
+		err = row.Scan((*[16]byte)(&r.id), &r.score, &r.share)
+		r.share /= max(most, 1)
 		return r, err
 	})
 }

@@ -32,6 +32,7 @@ CREATE TABLE ingest.search_state (
     languages  text[]      NOT NULL DEFAULT '{}',
     documents  bigint      NOT NULL DEFAULT 0,
     size       real        NOT NULL DEFAULT 1,  -- of a document, on average
+    embedding_model text,                   -- which knowledge.embedding is of; NULL: there are none
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 
