@@ -26,13 +26,13 @@ func (a *app) snapshots() *cli.Command {
 			{Name: "ls", Usage: "list the runs of a snapshot", Flags: common(), Action: a.listSnapshot},
 			{Name: "verify", Usage: "read every file of a snapshot and find whatever is not as it was written",
 				Flags: common(runFlag("check only this `RUN`")), Action: a.verifySnapshot},
-			{Name: "export", Usage: "write a table of a snapshot to standard output", Flags: common(
+			{Name: "export", Usage: "write a table of a snapshot to standard output", Flags: withoutJSON(common(
 				&cli.StringFlag{Name: "table", Usage: "`TABLE` to write, of layer rows: " + strings.Join(snapshot.Tables[parquet.LayerRows], ", ") +
 					"; of layer pages: " + strings.Join(snapshot.Tables[parquet.LayerPages], ", ")},
 				&cli.StringFlag{Name: "layer", Usage: "`LAYER`: rows, as they were handed to the database, or pages, as Intercom sent them", Value: parquet.LayerRows},
 				&cli.StringFlag{Name: "format", Usage: "`FORMAT`: arrow (an IPC stream), csv or jsonl", Value: snapshot.FormatJSONL},
 				runFlag("only this `RUN`"),
-			), Action: a.exportSnapshot},
+			)), Action: a.exportSnapshot},
 		},
 	}
 }
@@ -46,6 +46,11 @@ func keyFlags() []cli.Flag {
 		}
 	}
 	return list
+}
+
+// withoutJSON is for a command whose output is no result.
+func withoutJSON(flags []cli.Flag) []cli.Flag {
+	return slices.DeleteFunc(flags, func(f cli.Flag) bool { return f.Names()[0] == "json" })
 }
 
 // snapshotRun is one run of a snapshot in the JSON of ls.
