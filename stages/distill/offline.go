@@ -77,7 +77,7 @@ func (a *analysis) answers() []pair {
 	var pairs []pair
 	for i := range a.sentences {
 		q := &a.sentences[i]
-		if q.agent || q.chosen || q.content == 0 || !q.question && q.cues[cueAsk] == 0 || q.cues[cueMood] > 0 {
+		if q.agent || q.chosen || q.content == 0 || !q.question && q.cues[cueAsk] == 0 || q.cues[cueMood]+q.cues[cueDefer] > 0 {
 			continue
 		}
 		p := pair{question: []*sentence{q}}
@@ -107,6 +107,9 @@ func (a *analysis) interrogative(q *sentence) bool {
 		return true
 	}
 	text := a.c.Turns[q.turn].Text
+	if strings.IndexByte(text[q.tokens[len(q.tokens)-1].end:q.span.End], '!') >= 0 { // "what for?!"
+		return false
+	}
 	for i, t := range q.tokens {
 		if t.wide || cues.words[t.hash]&wordAsks != 0 && (i < 4 || strings.HasSuffix(text[:t.start], ", ")) {
 			return true
