@@ -47,7 +47,8 @@ var concurrent = map[string]string{
 
 // concurrentFiles are single files that may do so.
 var concurrentFiles = map[string]string{
-	"sinks/postgres/lease.go": "one heartbeat, which must go on while a batch is under way",
+	"sinks/postgres/lease.go":  "one heartbeat, which must go on while a batch is under way",
+	"sources/webhook/batch.go": "the process edge: joins what concurrent requests bring into one transaction",
 }
 
 // helpers are packages that test files anywhere may import; so may those of packages named *test.

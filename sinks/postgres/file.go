@@ -14,7 +14,7 @@ import (
 
 // Files of a batch. Each is durable before the batch comes here, and becomes visible with the transaction that loads the batch: what
 // ingest.snapshot_files does not name is no part of a snapshot. A file whose Meta is a record.ObjectAttachments says instead what became of the
-// attachments of an object; see attachment.go.
+// attachments of an object, see attachment.go; one whose Meta is a record.Delivered, which webhooks are done with, see inbox.go.
 
 // SnapshotFile is one file of a snapshot. Info is the JSON of the Meta that it came with (sinks/parquet.FileInfo), of which the other
 // fields are a part.
@@ -37,6 +37,7 @@ type SnapshotFile struct {
 type files struct {
 	snapshot []SnapshotFile
 	objects  []record.ObjectAttachments
+	settled  []record.Delivered
 }
 
 // takeFiles reads the files of a batch and checks that they can be told to the database.
@@ -44,6 +45,10 @@ func takeFiles(list []pipeline.File, location string) (files, error) {
 	var f files
 	index := make(map[key]int)
 	for _, x := range list {
+		if d, ok := deliveredOf(x); ok {
+			f.settled = append(f.settled, d)
+			continue
+		}
 		if o, ok := attachmentsOf(x.Meta); ok {
 			k := key{o.Kind, o.SourceID}
 			if i, twice := index[k]; twice {

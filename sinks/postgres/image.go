@@ -176,7 +176,8 @@ const keptRuns = 50
 // forgetImages drops the images of old runs, when a run ends.
 func (r *Run) forgetImages(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `UPDATE ingest.runs SET images = false WHERE org_id = $1 AND images AND id IN (
-		SELECT id FROM ingest.runs WHERE org_id = $1 ORDER BY started_at DESC, id OFFSET $2) RETURNING id`, r.lease.org, keptRuns)
+		SELECT id FROM ingest.runs WHERE org_id = $1 AND started_at <= (
+			SELECT started_at FROM ingest.runs WHERE org_id = $1 AND kind <> 'webhook' ORDER BY started_at DESC, id OFFSET $2 LIMIT 1)) RETURNING id`, r.lease.org, keptRuns)
 	if err != nil {
 		return err
 	}

@@ -282,6 +282,9 @@ func (s *Sink) attempt(ctx context.Context, w *work, careful bool) (err error) {
 	if err := s.fault("loaded"); err != nil {
 		return err
 	}
+	if err := l.settle(ctx, s.files.settled); err != nil {
+		return err
+	}
 	if err := l.finish(ctx, s.stream, b, items); err != nil {
 		return err
 	}
