@@ -45,7 +45,7 @@ func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level d
 	}
 	return func(yield func([]record.Fingerprint, error) bool) {
 		rows, err := s.Pool.Query(ctx, `SELECT source_id, coalesce((extract(epoch FROM source_updated_at) * 1000000)::bigint, 0),
-				coalesce(expected_message_count, -1), deleted_at IS NOT NULL
+				(extract(epoch FROM updated_at) * 1000000)::bigint, coalesce(expected_message_count, -1), deleted_at IS NOT NULL
 			FROM public.transcripts WHERE org_id = $1 AND source_id IS NOT NULL AND metadata->>'source' = 'intercom'`, s.Org)
 		if err != nil {
 			yield(nil, fmt.Errorf("list conversations: %w", err))
@@ -56,7 +56,7 @@ func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level d
 		var f record.Fingerprint
 		var messages int
 		var deleted bool
-		_, err = pgx.ForEachRow(rows, []any{&f.SourceID, &f.UpdatedAt, &messages, &deleted}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&f.SourceID, &f.UpdatedAt, &f.FetchedAt, &messages, &deleted}, func() error {
 			f.Hash, f.Count, f.State = listingHash(f.UpdatedAt, messages), 1, record.FingerprintLive
 			if deleted {
 				f.State = record.FingerprintDeleted
