@@ -26,11 +26,24 @@ var (
 		"forwarded message", "weitergeleitete nachricht", "message transféré", "mensaje reenviado", "mensagem encaminhada",
 		"messaggio inoltrato", "doorgestuurd bericht", "vidarebefordrat meddelande", "videresendt", "пересылаемое сообщение",
 	}
-	fromLabels   = []string{"from", "von", "de", "da", "van", "från", "fra", "lähettäjä", "od", "от", "发件人", "差出人"}
+	fromLabels   = []string{"from", "message du", "von", "de", "da", "van", "från", "fra", "lähettäjä", "od", "от", "发件人", "差出人"}
 	headerLabels = []string{
 		"sent", "date", "to", "cc", "subject", "reply-to", "gesendet", "datum", "an", "betreff", "envoyé", "à", "objet", "enviado", "enviado el",
 		"enviada em", "fecha", "para", "asunto", "assunto", "data", "inviato", "a", "oggetto", "verzonden", "aan", "onderwerp", "skickat", "till", "ämne",
-		"sendt", "til", "emne", "dato", "lähetetty", "päivämäärä", "vastaanottaja", "aihe", "wysłano", "do", "temat", "отправлено", "кому", "дата", "тема", "发送时间", "收件人", "主题", "送信日時", "宛先", "件名",
+		"sendt", "til", "emne", "dato", "lähetetty", "päivämäärä", "vastaanottaja", "aihe", "wysłano", "do", "temat", "отправлено", "кому", "дата", "тема", "sujet", "copie à", "copie", "发送时间", "收件人", "主题", "送信日時", "宛先", "件名",
+	}
+	// Beginnings and parts of paragraphs with which companies end all their mail.
+	disclaimers = []string{
+		"confidentiality notice", "disclaimer:", "legal notice:", "this e-mail and any", "this email and any", "this message and any", "this e-mail is confidential", "this email is confidential",
+		"this message is confidential", "this e-mail message is", "the information contained in this", "the information in this e-mail", "the information in this email", "the contents of this e",
+		"not the intended recipient", "intended solely for", "consider the environment",
+		"diese e-mail enthält", "diese nachricht enthält", "diese e-mail ist", "diese nachricht ist vertraulich", "der inhalt dieser e-mail", "nicht der richtige adressat", "nicht der beabsichtigte empfänger", "haftungsausschluss:",
+		"ce message et ses pièces", "ce message et toutes les pièces", "ce message est confidentiel", "ce courriel est confidentiel", "ce courriel et", "ce mail et ses pièces", "avis de confidentialité",
+		"este mensaje es confidencial", "este mensaje y sus", "este correo electrónico y", "este correo es confidencial", "aviso legal", "aviso de confidencialidad", "la información contenida en este",
+		"esta mensagem é confidencial", "esta mensagem e seus", "este e-mail é confidencial", "este e-mail e seus", "as informações contidas",
+		"questo messaggio è confidenziale", "questo messaggio e i suoi", "questa e-mail è confidenziale", "le informazioni contenute in quest", "ai sensi del regolamento", "avviso di riservatezza",
+		"dit bericht is vertrouwelijk", "dit bericht en", "deze e-mail is vertrouwelijk", "deze e-mail en", "de informatie in dit", "aan de inhoud van dit bericht",
+		"detta meddelande är", "detta e-postmeddelande", "denne e-mail er", "denne e-post", "denne meldingen", "tämä viesti on", "tämä sähköposti", "niniejsza wiadomość", "ta wiadomość jest poufna", "данное сообщение является", "это сообщение конфиденциально",
 	}
 	deviceLines = []string{
 		"sent from my ", "sent from mobile", "sent from outlook", "sent from mail for", "sent from yahoo", "sent via ", "get outlook for", "sent with ",
@@ -66,6 +79,7 @@ func appendClean(dst []Span, text string, opening bool) []Span {
 	lines := appendLines(held[:0], text)
 	cut := cutQuotation(text, lines)
 	lines = lines[:cut.from]
+	lines = lines[:cutDisclaimer(text, lines)]
 	end := cutSignature(text, lines)
 	dst = joinLines(dst, text, lines[:end], cut.forwarded)
 	if len(dst) > mark {
@@ -155,6 +169,9 @@ func cutQuotation(text string, lines []Span) quotation {
 			}
 			low := strings.ToLower(s)
 			ruled := strings.HasPrefix(low, "--") || strings.HasPrefix(low, "__") || strings.HasPrefix(low, "##") || strings.HasPrefix(low, "**")
+			if ruled && len(s) > 12 && endsWith(strings.TrimRight(low, "-_ "), wroteWords) { // "---- On …, Ann wrote ----"
+				return quotation{from: i, forwarded: len(lines)}
+			}
 			if (ruled || strings.HasPrefix(low, "begin forwarded")) && containsAny(low, forwardMarks) {
 				return quotation{from: len(lines), forwarded: i}
 			}
@@ -231,6 +248,9 @@ func replyHeader(text string, lines []Span, i int) int {
 		if size += len(s); size > 300 {
 			return 0
 		}
+		if n == 1 && len(s) < 20 && strings.HasSuffix(s, ",") && strings.IndexAny(s, "0123456789@<") < 0 {
+			return 0 // "Hi,"
+		}
 		for k := 0; k < len(s); k++ {
 			if isDigit(s[k]) {
 				digits++
@@ -280,9 +300,39 @@ func bounded(s string, from, to int) bool {
 	return wide || !unicode.IsLetter(before) && !unicode.IsLetter(after)
 }
 
+// cutDisclaimer returns how many of the lines are above a disclaimer, which is a paragraph of its own at the end.
+func cutDisclaimer(text string, lines []Span) int {
+	full := 0
+	for i := len(lines) - 1; i > 0 && full <= 30; i-- {
+		s := line(text, lines[i])
+		if s == "" {
+			continue
+		}
+		full++
+		above := strings.Trim(line(text, lines[i-1]), "-_=* ")
+		if above != "" || len(s) > 4000 {
+			continue
+		}
+		low := strings.ToLower(strings.TrimLeft(s[:min(len(s), 400)], "*_-! "))
+		if at := strings.Index(low, " "); at < 0 || !containsAny(low, disclaimers) || strings.HasSuffix(s, "?") {
+			continue
+		}
+		if next := nextFull(text, lines, 0); next < i {
+			return i
+		}
+	}
+	return len(lines)
+}
+
 // cutSignature returns how many of the lines are above the signature.
 func cutSignature(text string, lines []Span) int {
-	end := len(lines)
+	for len(lines) > 0 && strings.Trim(line(text, lines[len(lines)-1]), "-—–_=* ") == "" { // a rule above what was cut
+		lines = lines[:len(lines)-1]
+	}
+	end := cutContacts(text, lines)
+	if end < len(lines) {
+		return end
+	}
 	full := 0 // lines with text below the one looked at
 	for i := len(lines) - 1; i >= 0 && i >= len(lines)-25; i-- {
 		s := line(text, lines[i])
@@ -295,7 +345,7 @@ func cutSignature(text string, lines []Span) int {
 				end = i
 			}
 		case len(s) >= 2 && full <= 8 && strings.Trim(s, "-—–_=* ") == "":
-			if full > 0 && shortLines(text, lines[i+1:end], 60) {
+			if full > 0 && shortLines(text, lines[i+1:end], 80) {
 				end = i
 			}
 		case full <= 6 && len(s) <= 90 && hasPrefixAny(strings.ToLower(strings.TrimLeft(s, "-—_ ")), deviceLines) && !endsClause(s):
@@ -314,6 +364,44 @@ func cutSignature(text string, lines []Span) int {
 		}
 	}
 	return end
+}
+
+// cutContacts returns how many of the lines are above a last paragraph that is a name with two or more ways to reach its
+// owner, each on its line.
+func cutContacts(text string, lines []Span) int {
+	i, contacts := len(lines)-1, 0
+	for ; i > 0 && len(lines)-i <= 8; i-- {
+		s := line(text, lines[i])
+		if s == "" {
+			break
+		}
+		contacts += b2i(isContact(s))
+	}
+	if i <= 0 || line(text, lines[i]) != "" || contacts < 2 || !shortLines(text, lines[i+1:], 60) {
+		return len(lines)
+	}
+	words := strings.Fields(line(text, lines[i+1]))
+	for _, w := range words {
+		if r, _ := utf8.DecodeRuneInString(w); !unicode.IsUpper(r) || strings.ContainsAny(w, ":@/") {
+			return len(lines)
+		}
+	}
+	if len(words) < 2 || len(words) > 4 {
+		return len(lines)
+	}
+	return i
+}
+
+// isContact reports whether a line is nothing but an address or number.
+func isContact(s string) bool {
+	if !strings.Contains(s, " ") && (strings.Contains(s, "@") || strings.HasPrefix(s, "www.") || strings.HasPrefix(s, "http")) {
+		return true
+	}
+	digits := 0
+	for i := range len(s) {
+		digits += b2i(isDigit(s[i]))
+	}
+	return digits >= 6 && strings.Trim(s, "0123456789+()-./ ") == ""
 }
 
 // shortLines reports whether all lines look like those of a signature: short, and no sentence.

@@ -42,6 +42,18 @@ func TestQuotedRepliesAndSignaturesAreTakenOff(t *testing.T) {
 		{"German wishes", "\n\nMit freundlichen Grüßen\n\nAnn Beispiel"},
 		{"a phone's line", "\n\nSent from my iPhone"},
 		{"a phone's line in French", "\n\nEnvoyé de mon iPhone"},
+		{"a name with ways to reach it", "\n\nAnn Example\nann@shop.test\n(555) 010-0100\nwww.shop.test"},
+		{"a mailing list's rule", "\n________________\nlamp-users mailing list\nlamp-users@lists.shop.test\nhttps://lists.shop.test/mailman/listinfo/lamp-users_lists.shop.test"},
+		{"a header between rules", "\n\n---- On Mon, 2 Mar 2026 09:14:00 +0100 bea@shop.test wrote ----\n\nWhich lamp?"},
+		{"a French header that begins with the date", "\n\n====\n\nMessage du : 02/03/2026 09:14\nDe : \"Bea\" <bea@shop.test>\nA : ann@shop.test\nSujet : Lampe\n\nQuelle lampe ?"},
+		{"a disclaimer", "\n\nThis e-mail and any attachments are confidential. If you are not the intended recipient, please delete it.\nPlease consider the environment."},
+		{"a disclaimer behind a signature", "\n\nBest regards\nAnn\n\nCONFIDENTIALITY NOTICE: for the addressee only.\n\nLamps Inc., registered in Exampleshire."},
+		{"a German disclaimer", "\n\nDiese E-Mail enthält vertrauliche Informationen. Wenn Sie nicht der richtige Adressat sind, löschen Sie sie bitte."},
+		{"a French disclaimer", "\n\nCe message et ses pièces jointes sont confidentiels et établis à l'intention exclusive de leurs destinataires."},
+		{"a Spanish disclaimer", "\n\nEste mensaje y sus archivos adjuntos son confidenciales."},
+		{"an Italian disclaimer", "\n\n____\n\nLe informazioni contenute in questo messaggio sono riservate."},
+		{"a Dutch disclaimer", "\n\nDit bericht is vertrouwelijk en alleen bestemd voor de geadresseerde."},
+		{"a Portuguese disclaimer", "\n\nEsta mensagem é confidencial e destina-se apenas ao destinatário."},
 		{"several at once", "\n\nKind regards\nAnn\n\nSent from my phone\n\nOn 2/3/2026 Bea wrote:\n> Which lamp?"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -69,6 +81,9 @@ func TestCleaningKeepsWhatSomebodyWrote(t *testing.T) {
 		{"nothing but a signature", "Thanks,\nAnn\n\n--\nAnn", "Thanks,"},
 		{"nothing but wishes", "Best regards,\nAnn", "Best regards,\nAnn"},
 		{"nothing but a quotation", "> Which lamp?\n> Bea", ""},
+		{"what is said of a disclaimer", "Hi,\n\nwhy does this e-mail and any other have your disclaimer?", "Hi,\n\nwhy does this e-mail and any other have your disclaimer?"},
+		{"numbers that answer", "Here you are:\n\n0301 555 010\n0301 555 011", "Here you are:\n\n0301 555 010\n0301 555 011"},
+		{"a greeting above a quotation", "Hi,\nOn Mon, 2 Mar 2026 Bea wrote:\n> Which lamp?\nThe red one.", "Hi, | The red one."},
 		{"nothing", "\n \n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
