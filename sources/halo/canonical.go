@@ -75,7 +75,7 @@ func (c *canonical) value(dst, src []byte, i int) ([]byte, int) {
 		}
 		return dst, i
 	case '"':
-		end := closing(src, i)
+		end, _ := closing(src, i)
 		return append(dst, src[i:end]...), end
 	}
 	end := i
@@ -89,22 +89,32 @@ func (c *canonical) value(dst, src []byte, i int) ([]byte, int) {
 	return append(dst, token...), end
 }
 
-// closing returns where the string that begins at src[i] ends.
-func closing(src []byte, i int) int {
-	for end := i + 1; ; end++ {
-		n := bytes.IndexByte(src[end:], '"')
-		if n < 0 {
-			return len(src)
-		}
-		end += n
-		slashes := 0
-		for src[end-1-slashes] == '\\' {
-			slashes++
-		}
-		if slashes%2 == 0 {
-			return end + 1
+// closing returns where the string that begins at src[i] ends, and whether it has a backslash. Most strings are short.
+func closing(src []byte, i int) (end int, escaped bool) {
+	const short = 24
+	i++
+	for stop := min(len(src), i+short); i < stop; i++ {
+		switch src[i] {
+		case '"':
+			return i + 1, escaped
+		case '\\':
+			escaped = true
+			i++
 		}
 	}
+	for i < len(src) {
+		n := bytes.IndexByte(src[i:], '"')
+		if n < 0 {
+			break
+		}
+		slash := bytes.IndexByte(src[i:i+n], '\\')
+		if slash < 0 {
+			return i + n + 1, escaped
+		}
+		escaped = true
+		i += slash + 2
+	}
+	return len(src), escaped
 }
 
 // object appends the object whose brace has been read.
@@ -113,11 +123,9 @@ func (c *canonical) object(dst, src []byte, i int) ([]byte, int) {
 	dst = append(dst, '{')
 	sorted := true
 	for i = space(src, i); i < len(src) && src[i] == '"'; i = space(src, i) {
-		m := member{start: len(dst)}
-		end := closing(src, i)
-		key := src[i:end]
-		m.escaped = bytes.IndexByte(key, '\\') >= 0
-		dst = append(dst, key...)
+		end, escaped := closing(src, i)
+		m := member{start: len(dst), escaped: escaped}
+		dst = append(dst, src[i:end]...)
 		m.colon = len(dst)
 		dst = append(dst, ':')
 		if i = space(src, end); i < len(src) && src[i] == ':' {

@@ -211,7 +211,7 @@ func oracleSQL(entity string) string {
 
 func TestRandomPairsDifferAsPlainSQLSays(t *testing.T) {
 	pool := newDatabase(t)
-	each := 100
+	each := 150
 	if long() {
 		each = 2000
 	}
