@@ -91,7 +91,7 @@ func (a *app) replaySnapshot(c *cli.Context) error {
 		}
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(50) // segments are large, and a replay collects seldom: less garbage beside what is in use costs nearly nothing
 	}
 	run, err := runner.Start(c.Context, request)
 	if err != nil {
