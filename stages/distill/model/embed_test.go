@@ -110,7 +110,7 @@ func TestTextsAreEmbeddedWithoutPersonalData(t *testing.T) {
 	}
 	a, _ := NewEmbedder(Endpoint{URL: "https://x/v1"}, "a")
 	b, _ := NewEmbedder(Endpoint{URL: "https://x/v1"}, "b")
-	if a.Key("x") != a.Key("x") || a.Key("x") == a.Key("y") || a.Key("x") == b.Key("x") {
+	if again := a.Key("x"); again != a.Key(string([]byte{'x'})) || again == a.Key("y") || again == b.Key("x") {
 		t.Error("keys do not tell texts and models apart")
 	}
 }

@@ -140,6 +140,12 @@ func TestSearchQualityOnDialogues(t *testing.T) {
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if os.Getenv(evalData) == "" { // enough to see that search has not become worse
+		for i := range queries[:len(queries)/4] {
+			queries[i] = queries[4*i]
+		}
+		queries = queries[:len(queries)/4]
+	}
 	org := record.UUID{1}
 	ids := load(t, db, org, dialogs)
 	report, err := db.IndexKnowledge(t.Context(), org)
