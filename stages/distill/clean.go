@@ -209,10 +209,19 @@ func nextFull(text string, lines []Span, i int) int {
 	return i
 }
 
-// headerBlock reports whether an Outlook-style header (From, Sent, To, Subject) begins at line i.
+// headerBlock reports whether an Outlook-style header (From, Sent, To, Subject) begins at line i. It may begin with the date.
 func headerBlock(text string, lines []Span, i int) bool {
-	if !labelled(line(text, lines[i]), fromLabels) {
-		return false
+	first := line(text, lines[i])
+	if !labelled(first, fromLabels) {
+		if !labelled(first, headerLabels) {
+			return false
+		}
+		from, others := 0, 0
+		for k := i + 1; k < len(lines) && k <= i+3; k++ {
+			from += b2i(labelled(line(text, lines[k]), fromLabels))
+			others += b2i(labelled(line(text, lines[k]), headerLabels))
+		}
+		return from == 1 && others == 2
 	}
 	labels := 0
 	for k := i + 1; k < len(lines) && k <= i+6; k++ {
