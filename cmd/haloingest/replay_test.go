@@ -348,3 +348,70 @@ func TestAReplayGivesTheRowsOfTheRunsThatItsSnapshotKept(t *testing.T) {
 		})
 	}
 }
+
+// Intercom gives the newest 500 parts of a conversation; older ones that are held are kept. So two such states of one run have to be loaded in their order, although
+// segments of conversations are not; and so do an object's reject and its good state.
+func TestTheOrderOfSegmentsShowsInNoRow(t *testing.T) {
+	for round := range 4 {
+		dir := t.TempDir()
+		store, err := parquet.NewDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := parquet.Manifest{Org: benchOrg, Run: record.UUID{0xbe}, Kind: "backfill", StartedAt: time.Now(), Complete: true}
+		rows := parquet.NewRows(parquet.Target{Store: store, Org: m.Org, Run: m.Run, Attempt: 1}, "conversations", 0)
+		cut := func(at, first, last int) record.Change {
+			c := newProse().conversation(1, false)
+			r := c.Transcript
+			r.SourceUpdatedAt = r.SourceUpdatedAt.Add(time.Duration(at) * time.Hour)
+			c.Version.UpdatedAt, c.Version.FetchedAt = r.SourceUpdatedAt, r.SourceUpdatedAt
+			var messages []record.Message
+			for i := first; i <= last; i++ {
+				messages = append(messages, record.Message{ID: fmt.Sprint(i), Speaker: record.SpeakerUser, Kind: "comment", Text: "word", At: r.StartedAt.Add(time.Duration(i) * time.Minute)})
+			}
+			r.MessagesJSON, r.MessageCount, r.ExpectedMessageCount, r.Complete = record.AppendMessages(nil, messages), len(messages), 9, false
+			r.Seal(new(record.Encoder))
+			return c
+		}
+		filler := func(from int) (list []record.Change) {
+			for i := from; i < from+40; i++ {
+				list = append(list, newProse().conversation(i, false))
+			}
+			return list
+		}
+		refusal := func(id string) pipeline.Reject {
+			return pipeline.Reject{Stage: "extract", Kind: "conversation", ID: id, Payload: []byte("as it came")}
+		}
+		segments := []pipeline.Batch[record.Change]{
+			{Items: append(filler(1000), cut(0, 1, 3), newProse().conversation(2, false)), Rejects: []pipeline.Reject{refusal("3")}},
+			{Items: []record.Change{cut(1, 3, 5), newProse().conversation(3, false)}, Rejects: []pipeline.Reject{refusal("2")}},
+			{Items: filler(2000)},
+		}
+		for seq, b := range segments {
+			b.Seq = uint64(seq)
+			files, err := rows.Write(t.Context(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				m.Files = append(m.Files, f.Meta.(parquet.FileInfo))
+			}
+		}
+		if err := parquet.WriteManifest(t.Context(), store, m); err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{tb: t, dbURL: pgtest.New(t)}
+		if code, out, errs := direct("replay", "--snapshot", dir, "--database-url", b.dbURL, "--data-dir", t.TempDir()); code != exitDiffers {
+			t.Fatalf("code %d\n%s%s", code, out, errs)
+		}
+		if n := scalar[int](b, `SELECT message_count FROM transcripts WHERE source_id = '1'`); n != 5 {
+			t.Errorf("round %d: the conversation that was cut has %d messages, want 5", round, n)
+		}
+		if open := scalar[string](b, `SELECT string_agg(source_id, ' ') FROM ingest.rejects WHERE resolved_at IS NULL`); open != "2" {
+			t.Errorf("round %d: open rejects of %q, want 2 alone", round, open)
+		}
+		if n := scalar[int](b, `SELECT count(*) FROM transcripts`); n != 83 {
+			t.Errorf("round %d: %d transcripts, want 83", round, n)
+		}
+	}
+}
