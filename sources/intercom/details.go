@@ -103,3 +103,7 @@ func ownFault(err error) bool {
 	}
 	return false
 }
+
+// IsOwnFault reports whether err is about one object alone, so that reading the others makes sense: an answer that cannot be read, a
+// request for it that Intercom refuses, or a failure that nothing but this object meets.
+func IsOwnFault(err error) bool { return ownFault(err) }

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
@@ -24,8 +25,12 @@ func (s countRejects) Commit(ctx context.Context, b pipeline.Batch[record.Change
 		b.Counts = maps.Clone(b.Counts) // the batch is the pipeline's
 		b.Counts.Merge(files)
 	}
-	if len(b.Rejects) > 0 {
-		b.Counts.Add("load/"+s.kind.Table()+"/"+Rejected, int64(len(b.Rejects)))
+	for _, r := range b.Rejects {
+		kind := s.kind
+		if k := record.Kind(r.Kind); slices.Contains(record.Kinds[:], k) {
+			kind = k // a stream of webhooks has all kinds
+		}
+		b.Counts.Add("load/"+kind.Table()+"/"+Rejected, 1)
 	}
 	return s.Sink.Commit(ctx, b)
 }

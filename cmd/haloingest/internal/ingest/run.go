@@ -32,6 +32,7 @@ type Runner struct {
 	// Attachments says where files are saved, nil: nowhere. Org and Log are filled in.
 	Attachments *intercom.AttachmentOptions
 	Snapshot    Snapshot // what is read is kept there, too
+	Names       *Names   // of passes over the inbox; nil: each reads its own
 }
 
 // Kinds of run.
@@ -358,6 +359,9 @@ func (r *Run) build(s stream, source pipeline.Source[record.Object], at postgres
 	sink := r.run.Sink(s.name, loading)
 	p := pipeline.New(options)
 	objects := pipeline.From(p, source, at.Cursor)
+	if s.tap != nil {
+		objects = pipeline.Tap(objects, s.tap)
+	}
 	if s.details != nil {
 		objects = pipeline.Via(objects, s.details, 2)
 	}

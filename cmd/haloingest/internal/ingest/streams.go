@@ -21,6 +21,7 @@ type stream struct {
 	// open makes the source when its turn comes; nil means that there is nothing to read.
 	open    func(ctx context.Context) (pipeline.Source[record.Object], error)
 	details pipeline.Stage[record.Object, record.Object] // nil: the source's objects are whole
+	tap     pipeline.FileSink[record.Object]             // right behind the source; nil: none
 }
 
 // plan lists the streams of the run in the order in which they are read: what others refer to first,
@@ -38,6 +39,8 @@ func (r *Run) plan() []stream {
 			list = append(list, r.repairStream(kind))
 		}
 		return append(list, r.strayStream())
+	case KindWebhook:
+		return nil // see drain.go
 	default:
 		for _, kind := range record.Kinds {
 			if r.wants(kind) {
