@@ -136,7 +136,11 @@ func (a *app) compareSides(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer sides.close()
+	defer func() {
+		if err := sides.close(); err != nil {
+			ws.log.Warn("close the sides of the diff", "error", err)
+		}
+	}()
 	result, err := a.compareOpen(c, ws, request, sides)
 	if err != nil {
 		return err
@@ -187,7 +191,7 @@ func (a *app) keepDiff(ws *workspace, request diffRequest, found *compare.Found,
 	if found.Report != nil {
 		written, err := found.Report.Close(out.report)
 		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
+			return usagef("--report: %w", err)
 		}
 		out.written = &written
 	}
@@ -223,7 +227,7 @@ func writeRepairs(name string, repairs *compare.Repairs) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // the error says what is wrong
-		return fmt.Errorf("--emit-repair: write %s: %w", name, err)
+		return usagef("--emit-repair: write %s: %w", name, err)
 	}
 	return nil
 }
@@ -247,7 +251,7 @@ func (a *app) showDiff(ws *workspace, request diffRequest, d diffResult) error {
 	}
 	code := verdictCode(d.report.Verdict)
 	if d.err != nil && !errors.Is(d.err, diff.ErrPartial) {
-		return &exitError{diffErrorCode(d.err), d.err}
+		return d.err
 	}
 	return quiet(code)
 }
@@ -289,15 +293,4 @@ func verdictCode(v diff.Verdict) int {
 		return exitInterrupted
 	}
 	return exitInvariant
-}
-
-// diffErrorCode is the exit code of a diff that did not come to its end.
-func diffErrorCode(err error) int {
-	switch {
-	case errors.Is(err, diff.ErrConservation):
-		return exitInvariant
-	case errors.Is(err, diff.ErrSpill):
-		return exitIncomplete
-	}
-	return exitCode(err)
 }

@@ -14,6 +14,7 @@ import (
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
+	"haloingest/sinks/diff"
 	"haloingest/sinks/parquet"
 	"haloingest/sinks/postgres"
 	"haloingest/sinks/postgres/localpg"
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, postgres.ErrHeld):
 		return exitHeld
-	case errors.Is(err, postgres.ErrInvariant), errors.As(err, &broken):
+	case errors.Is(err, postgres.ErrInvariant), errors.Is(err, diff.ErrConservation), errors.As(err, &broken):
 		return exitInvariant
 	case errors.Is(err, snapshot.ErrNoSnapshot), errors.Is(err, snapshot.ErrSealed), errors.As(err, &foreign), errors.As(err, &unknown), errors.As(err, &newer), errors.As(err, &mixed):
 		return exitUsage
@@ -95,7 +96,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, parquet.ErrStore):
 		return exitUsage
-	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool), errors.Is(err, intercom.ErrFolder):
+	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool), errors.Is(err, diff.ErrSpill), errors.Is(err, intercom.ErrFolder):
 		return exitIncomplete
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

@@ -31,7 +31,7 @@ type Found struct {
 func NewFound(dir string, databaseLeft bool) (*Found, error) {
 	file, err := os.CreateTemp(dir, "haloingest-findings-*") // with mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("keep findings: %w", err)
+		return nil, fmt.Errorf("%w: %w", diff.ErrSpill, err)
 	}
 	f := &Found{Repairs: Repairs{DatabaseLeft: databaseLeft}, file: file, w: bufio.NewWriterSize(file, 64<<10)}
 	f.enc = json.NewEncoder(f.w)
@@ -51,7 +51,7 @@ func (f *Found) Find(_ context.Context, x diff.Finding, _, _ *diff.Object) error
 		}
 	}
 	if err := f.enc.Encode(x); err != nil {
-		return fmt.Errorf("keep findings: %w", err)
+		return fmt.Errorf("%w: %w", diff.ErrSpill, err)
 	}
 	return nil
 }
@@ -94,11 +94,11 @@ func withoutValues(x diff.Finding) diff.Finding {
 func (f *Found) stored(shown bool) iter.Seq2[postgres.DiffFinding, error] {
 	return func(yield func(postgres.DiffFinding, error) bool) {
 		if err := f.w.Flush(); err != nil {
-			yield(postgres.DiffFinding{}, fmt.Errorf("read findings: %w", err))
+			yield(postgres.DiffFinding{}, fmt.Errorf("%w: %w", diff.ErrSpill, err))
 			return
 		}
 		if _, err := f.file.Seek(0, io.SeekStart); err != nil {
-			yield(postgres.DiffFinding{}, fmt.Errorf("read findings: %w", err))
+			yield(postgres.DiffFinding{}, fmt.Errorf("%w: %w", diff.ErrSpill, err))
 			return
 		}
 		d := json.NewDecoder(bufio.NewReaderSize(f.file, 64<<10))
@@ -109,7 +109,7 @@ func (f *Found) stored(shown bool) iter.Seq2[postgres.DiffFinding, error] {
 				return
 			}
 			if err != nil {
-				yield(postgres.DiffFinding{}, fmt.Errorf("read findings: %w", err))
+				yield(postgres.DiffFinding{}, fmt.Errorf("%w: %w", diff.ErrSpill, err))
 				return
 			}
 			if shown {

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"haloingest/pipeline/record"
+	"haloingest/sinks/diff"
 )
 
 // spill keeps fingerprints in a temporary file which has no name: it is gone with the process, however that ends.
@@ -24,7 +25,7 @@ type spill struct {
 func newSpill(dir string) (*spill, error) {
 	file, err := os.CreateTemp(dir, "haloingest-diff-*") // with mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("keep what was read: %w", err)
+		return nil, fmt.Errorf("%w: %w", diff.ErrSpill, err)
 	}
 	s := &spill{file: file, w: bufio.NewWriterSize(file, 256<<10)}
 	if os.Remove(file.Name()) != nil {
@@ -54,10 +55,10 @@ func (s *spill) add(f record.Fingerprint) error {
 	b[38] = byte(f.State)
 	s.size += int64(len(b) + len(f.SourceID))
 	if _, err := s.w.Write(b[:]); err != nil {
-		return fmt.Errorf("keep what was read: %w", err)
+		return fmt.Errorf("%w: %w", diff.ErrSpill, err)
 	}
 	if _, err := s.w.WriteString(f.SourceID); err != nil {
-		return fmt.Errorf("keep what was read: %w", err)
+		return fmt.Errorf("%w: %w", diff.ErrSpill, err)
 	}
 	return nil
 }
@@ -65,7 +66,7 @@ func (s *spill) add(f record.Fingerprint) error {
 // all yields what was added, in batches.
 func (s *spill) all() iter.Seq2[[]record.Fingerprint, error] {
 	return func(yield func([]record.Fingerprint, error) bool) {
-		fail := func(err error) { yield(nil, fmt.Errorf("read what was kept: %w", err)) }
+		fail := func(err error) { yield(nil, fmt.Errorf("%w: %w", diff.ErrSpill, err)) }
 		if err := s.w.Flush(); err != nil {
 			fail(err)
 			return
