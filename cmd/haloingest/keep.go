@@ -53,9 +53,6 @@ func (a *app) keep(c *cli.Context, ws *workspace, runner *ingest.Runner) (done f
 	}, nil
 }
 
-// gcPercent is how much garbage there may be beside what is in use, where segments make that much.
-const gcPercent = 50
-
 // memoryLimit is from where on garbage is collected earlier than it would be. Segments are large: without it a run that keeps a snapshot has 400
 // MiB at its peak, a good half of it garbage, with it 256, for a tenth more processor time. What is in use may be more; that is only slower.
 const memoryLimit = 216 << 20
