@@ -111,6 +111,11 @@ func (w *Workspace) change(k Kind, id string, o op) error {
 // push adds a change to an object and, if it is a ticket and a conversation at
 // once, moves both.
 func (w *Workspace) push(k Kind, i int, o op) {
+	w.pushQuietly(k, i, o)
+	w.tellChange(k, i, o)
+}
+
+func (w *Workspace) pushQuietly(k Kind, i int, o op) {
 	before := w.updated(k, i)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -288,6 +293,7 @@ func (w *Workspace) create(k Kind, o op, fields map[string]json.RawMessage) (str
 	w.lay(k, i, o)
 	w.version++
 	w.mu.Unlock()
+	w.tellChange(k, i, o)
 	return w.idOf(k, i), nil
 }
 
@@ -386,7 +392,9 @@ func (w *Workspace) MergeContacts(from, into string) error {
 	}
 	gone := w.contact(i)
 	at := max(w.now(), w.updated(Contacts, j)+1)
-	w.push(Contacts, j, op{kind: opMergedFrom, at: at, merged: mergeEntry{id: gone.id, role: gone.role, at: at}})
+	merge := op{kind: opMergedFrom, at: at, merged: mergeEntry{id: gone.id, role: gone.role, at: at}}
+	w.pushQuietly(Contacts, j, merge)
+	defer w.tellChange(Contacts, j, merge)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.shelf(Contacts)
@@ -411,6 +419,7 @@ func (w *Workspace) Delete(k Kind, id string) error {
 }
 
 func (w *Workspace) remove(k Kind, i int) {
+	defer w.tellGone(k, i)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	mark := func(k Kind, i int) {

@@ -81,6 +81,14 @@
 // one. Changes lie over the generated objects; what nobody touched still costs
 // nothing.
 //
+// # Webhooks
+//
+// After SendWebhooks every change is told of by a signed notification, with the shape and
+// the topics of the real ones: items in plain text, conversations with their newest part
+// only, identifying fields alone after a deletion. Deliver sends what is waiting, in
+// order or shuffled, with duplicates or losses. A change to a ticket that is also a
+// conversation is told of once, by the topic of the one that was changed.
+//
 // # Files
 //
 // With Options.Files the addresses of attachments, of images in texts and of files

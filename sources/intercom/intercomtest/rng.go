@@ -37,6 +37,7 @@ const (
 	streamDeleted
 	streamChange
 	streamReference
+	streamWebhook
 )
 
 func (r *rng) next() uint64 {

@@ -26,6 +26,7 @@ type Workspace struct {
 	faults  faultSet
 	stats   stats
 	counts  countCache
+	out     outbox
 }
 
 // shelf holds what is known of one kind beyond the generator: which objects
