@@ -64,10 +64,12 @@ func (a *app) cli() *cli.App {
 		Version:         version,
 		HideHelpCommand: true,
 		Suggest:         true,
-		Reader:          a.stdin,
-		Writer:          a.stdout,
-		ErrWriter:       a.stderr,
-		ExitErrHandler:  func(*cli.Context, error) {}, // codes are mapped in one place: exit.go
+		// A rule may hold commas.
+		DisableSliceFlagSeparator: true,
+		Reader:                    a.stdin,
+		Writer:                    a.stdout,
+		ErrWriter:                 a.stderr,
+		ExitErrHandler:            func(*cli.Context, error) {}, // codes are mapped in one place: exit.go
 		Commands: []*cli.Command{
 			a.demo(),
 			a.connect(),

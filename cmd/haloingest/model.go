@@ -125,7 +125,7 @@ func printModel(w io.Writer, counts pipeline.Counts) {
 	text := fmt.Sprintf("\nDistilled with the model: %s conversations, %s of them by answers that were kept; %s claims without grounds dropped.",
 		count(used), count(counts["distill/model/kept"]), count(counts["distill/model/dropped"]))
 	if fell > 0 {
-		text += fmt.Sprintf("\nDistilled offline in its place, and marked: %s (%s). A full run tries them again.", count(fell), strings.Join(why, "; "))
+		text += fmt.Sprintf("\nDistilled offline in its place, and marked: %s (%s). A full run asks again where no answer came; answers that did not hold are kept, so as not to be paid for twice.", count(fell), strings.Join(why, "; "))
 	}
 	fmt.Fprintln(w, text)
 }

@@ -23,9 +23,9 @@ func (a *app) rules() *cli.Command {
 	}
 	texts := func() []cli.Flag {
 		return []cli.Flag{
-			&cli.StringFlag{Name: "topic", Usage: "distil only conversations on this `TOPIC`, or another one that is listed"},
-			&cli.StringFlag{Name: "keyword", Usage: "learn nothing from conversations that hold this `WORD` or phrase, in any case, anywhere"},
-			&cli.StringFlag{Name: "instruction", Usage: "guidance `TEXT` for a model that distils; it filters nothing"},
+			&cli.StringSliceFlag{Name: "topic", Usage: "distil only conversations on this `TOPIC`, or another one that is listed"},
+			&cli.StringSliceFlag{Name: "keyword", Usage: "learn nothing from conversations that hold this `WORD` or phrase, in any case, anywhere"},
+			&cli.StringSliceFlag{Name: "instruction", Usage: "guidance `TEXT` for a model that distils; it filters nothing"},
 		}
 	}
 	return &cli.Command{
@@ -33,7 +33,7 @@ func (a *app) rules() *cli.Command {
 		Usage: "list, add or remove the learning rules: what knowledge is made of conversations",
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list the rules", Flags: common(), Action: a.listRules},
-			{Name: "add", Usage: "add rules", Flags: common(texts()...), Action: a.addRules},
+			{Name: "add", Usage: "add rules; a flag may be given several times", Flags: common(texts()...), Action: a.addRules},
 			{Name: "rm", Usage: "remove rules, by number or by what they say", ArgsUsage: "[NUMBER ...]", Flags: common(texts()...), Action: a.removeRules},
 		},
 	}
@@ -88,17 +88,16 @@ type namedRule struct {
 func namedRules(c *cli.Context) ([]namedRule, error) {
 	var list []namedRule
 	for _, kind := range [...]postgres.RuleKind{postgres.RuleTopic, postgres.RuleKeyword, postgres.RuleInstruction} {
-		if !c.IsSet(string(kind)) {
-			continue
+		for _, given := range c.StringSlice(string(kind)) {
+			text := strings.Join(strings.Fields(record.CleanText(given)), " ")
+			if text == "" {
+				return nil, usagef("--%s is empty", kind)
+			}
+			if n := utf8.RuneCountInString(text); n > ruleWidth {
+				return nil, usagef("--%s has %d characters; at most %d are taken", kind, n, ruleWidth)
+			}
+			list = append(list, namedRule{kind, text})
 		}
-		text := strings.Join(strings.Fields(record.CleanText(c.String(string(kind)))), " ")
-		if text == "" {
-			return nil, usagef("--%s is empty", kind)
-		}
-		if n := utf8.RuneCountInString(text); n > ruleWidth {
-			return nil, usagef("--%s has %d characters; at most %d are taken", kind, n, ruleWidth)
-		}
-		list = append(list, namedRule{kind, text})
 	}
 	return list, nil
 }
