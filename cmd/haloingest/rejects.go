@@ -45,7 +45,7 @@ func (a *app) rejects() *cli.Command {
 				Name:      "retry",
 				Usage:     "read the rejected objects again and load those that are good now",
 				ArgsUsage: "[NUMBER ...]",
-				Flags:     common(modelFlags(), apiFlags()),
+				Flags:     common(keepFlags(), modelFlags(), apiFlags()),
 				Action:    a.retryRejects,
 			},
 		},
@@ -169,6 +169,11 @@ func (a *app) retryRejects(c *cli.Context) error {
 		return err
 	}
 	defer runner.Client.Close()
+	done, err := a.keep(c, ws, runner)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return a.execute(c, runner, ingest.Request{Kind: ingest.KindRetry, Rejects: ids, Restart: true})
 }
 
