@@ -39,21 +39,26 @@ func newKeeper(o Options) *keeper {
 }
 
 // segmentLimits are the sizes of segments, those of a backfill's.
-var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 8 << 20, Age: 5 * time.Second}
+var segmentLimits = pipeline.Limits{Rows: 2000, Bytes: 3 << 20, Age: 5 * time.Second}
 
-func (k *keeper) pages(f pipeline.Flow[record.Object], stream string) pipeline.Flow[record.Object] {
-	f = pipeline.Rebatch(f, segmentLimits, func(o record.Object) int { return 256 + len(o.Body) })
-	return pipeline.Tap(f, parquet.NewPages(k.target, stream, 0))
+func (k *keeper) pages(f pipeline.Flow[record.Object]) pipeline.Flow[record.Object] {
+	return pipeline.Tap(f, parquet.Hold{})
 }
 
 func (k *keeper) rows(f pipeline.Flow[record.Change], stream string) pipeline.Flow[record.Change] {
-	return pipeline.Tap(f, parquet.NewRows(k.target, stream, 0))
+	f = pipeline.Rebatch(f, segmentLimits, func(c record.Change) int {
+		if c.Object == nil {
+			return 256
+		}
+		return 256 + len(c.Object.Body)
+	})
+	return pipeline.Tap(f, parquet.NewSegments(k.target, stream, 0))
 }
 
 func (k *keeper) take(files []pipeline.File) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, f := range files {
+	for _, f := range parquet.Written(files) {
 		if info, ok := f.Meta.(parquet.FileInfo); ok {
 			k.files = append(k.files, info)
 		}
@@ -78,6 +83,9 @@ func (l *Live) Publish(ctx context.Context) error {
 			parquet.MappingUserIDField: conn.UserIDField, parquet.MappingCompanyIDField: conn.CompanyIDField,
 		},
 		StartedAt: k.began, Reference: &l.mapping.Reference, Files: k.files,
+	}
+	if by := l.o.Distiller; by != nil {
+		m.Mapping[parquet.MappingDistiller] = by.Name()
 	}
 	if complete {
 		server, err := l.o.Client.ServerTime(ctx)

@@ -79,7 +79,13 @@ func RepairOf(f diff.Finding, databaseLeft bool) (Repair, bool) {
 // Repairs collects what mends the findings of a diff. The zero value is ready.
 type Repairs struct {
 	DatabaseLeft bool
-	list         map[[3]string]Repair
+	list         map[[3]string]*merged
+}
+
+// merged is a repair with all reasons for it, each once, in order.
+type merged struct {
+	Repair
+	why []string
 }
 
 // Add takes up a finding. Several findings of one object become one repair, with all reasons.
@@ -89,26 +95,28 @@ func (l *Repairs) Add(f diff.Finding) {
 		return
 	}
 	if l.list == nil {
-		l.list = make(map[[3]string]Repair)
+		l.list = make(map[[3]string]*merged)
 	}
 	key := [3]string{r.Entity, r.SourceID, r.RowID}
-	if old, again := l.list[key]; again {
-		if old.Action != r.Action {
-			r.Action = Rewrite
-		}
-		if !strings.Contains(old.Why, r.Why) {
-			r.Why = old.Why + "; " + r.Why
-		} else {
-			r.Why = old.Why
-		}
+	m := l.list[key]
+	switch {
+	case m == nil:
+		m = &merged{Repair: r}
+		l.list[key] = m
+	case m.Action != r.Action:
+		m.Action = Rewrite
 	}
-	l.list[key] = r
+	if i, found := slices.BinarySearch(m.why, r.Why); !found {
+		m.why = slices.Insert(m.why, i, r.Why)
+	}
 }
 
 // All lists the repairs in a fixed order: by entity, then by id.
 func (l *Repairs) All() []Repair {
 	list := make([]Repair, 0, len(l.list))
-	for _, r := range l.list {
+	for _, m := range l.list {
+		r := m.Repair
+		r.Why = strings.Join(m.why, "; ")
 		list = append(list, r)
 	}
 	slices.SortFunc(list, func(a, b Repair) int {

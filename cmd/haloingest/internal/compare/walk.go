@@ -51,7 +51,7 @@ func (l *Live) begin(ctx context.Context, k *keeper, stream string, source pipel
 		objects = pipeline.Via(objects, details, 2)
 	}
 	if k != nil {
-		objects = k.pages(objects, stream)
+		objects = k.pages(objects)
 	}
 	changes, err := ingest.Stages(objects, *l.mapping)
 	if err != nil {
