@@ -29,6 +29,7 @@ func (a *app) connect() *cli.Command {
 			&cli.StringFlag{Name: "company-id-field", Usage: "company `FIELD` that is Halo's external_id: company_id, id, name, custom_attributes.NAME", Value: connection.DefaultCompanyIDField},
 			&cli.DurationFlag{Name: "activity-refresh", Usage: "how often open conversations are read again: a `SPAN` such as 6h", Value: connection.DefaultActivityRefresh},
 			&cli.StringFlag{Name: "webhook-secret-file", Usage: "`FILE` with the secret that signs webhooks, - for standard input (or HALOINGEST_WEBHOOK_SECRET)"},
+			&cli.DurationFlag{Name: "webhook-secret-grace", Usage: "how long a webhook secret that is replaced still signs: a `SPAN` such as 1h"},
 			&cli.BoolFlag{Name: "no-backfill", Usage: "only connect"},
 		}, modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: a.connectWorkspace,
@@ -47,6 +48,7 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		UserIDField:     cmp.Or(c.String("user-id-field"), connection.DefaultUserIDField),
 		CompanyIDField:  cmp.Or(c.String("company-id-field"), connection.DefaultCompanyIDField),
 		ActivityRefresh: c.Duration("activity-refresh"),
+		WebhookGrace:    c.Duration("webhook-secret-grace"),
 	}
 	if set.Region == "" {
 		return usagef("--region is missing: us, eu or au")

@@ -50,6 +50,8 @@ type Settings struct {
 	UserIDField     string
 	CompanyIDField  string
 	ActivityRefresh time.Duration
+	// WebhookGrace is for how long a webhook secret that is replaced still signs; 0: it stops at once.
+	WebhookGrace time.Duration
 }
 
 // Defaults of Settings.
@@ -62,6 +64,7 @@ const (
 const (
 	minActivityRefresh = time.Minute
 	maxActivityRefresh = 30 * 24 * time.Hour
+	maxWebhookGrace    = 7 * 24 * time.Hour
 )
 
 // SettingError is a setting that cannot be used.
@@ -90,6 +93,9 @@ func (s Settings) Validate() error {
 	}
 	if s.ActivityRefresh < minActivityRefresh || s.ActivityRefresh > maxActivityRefresh {
 		return &SettingError{"activity_refresh", s.ActivityRefresh.String(), "a span from 1m to 720h (30 days), such as 6h"}
+	}
+	if s.WebhookGrace < 0 || s.WebhookGrace > maxWebhookGrace {
+		return &SettingError{"webhook_secret_grace", s.WebhookGrace.String(), "a span up to 168h (7 days), such as 1h"}
 	}
 	return nil
 }
@@ -122,7 +128,7 @@ func NewStore(pool *pgxpool.Pool, master secret.MasterKey) *Store {
 }
 
 // Put stores a connection that has been checked, with its secrets sealed. An empty webhook secret
-// leaves the present one as it is. Another workspace's connection is never replaced, nor a known one's by
+// leaves the present one as it is, another one replaces it, and the one that is replaced still signs for Settings.WebhookGrace. Another workspace's connection is never replaced, nor a known one's by
 // one whose token does not tell its workspace.
 func (s *Store) Put(ctx context.Context, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.put(ctx, tx, org, w, set, token, webhook) })
@@ -144,6 +150,10 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Wo
 			return err
 		}
 	}
+	previous, err := s.previous(ctx, tx, sealer, org, webhook, set.WebhookGrace)
+	if err != nil {
+		return err
+	}
 	// A snapshot that was replayed before its workspace was connected says up to when everything is there, if its rows were made by the same
 	// fields: a sync goes on from there, and a backfill looks for what was deleted since.
 	tag, err := tx.Exec(ctx, `
@@ -159,10 +169,13 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Wo
 			company_id_field = excluded.company_id_field, activity_refresh = excluded.activity_refresh,
 			token = excluded.token, token_hint = excluded.token_hint,
 			webhook_secret = coalesce(excluded.webhook_secret, c.webhook_secret),
+			webhook_secret_previous = CASE WHEN $13 THEN $12 ELSE c.webhook_secret_previous END,
+			webhook_secret_previous_until = CASE WHEN NOT $13 THEN c.webhook_secret_previous_until WHEN $12::bytea IS NOT NULL THEN now() + $14::interval END,
 			ingest_enabled = true, connected_at = now(), disconnected_at = NULL
 		WHERE c.workspace_id IN (excluded.workspace_id, '')`,
 		[16]byte(org), set.Region, w.ID, w.Name, w.Timezone,
-		set.UserIDField, set.CompanyIDField, set.ActivityRefresh, sealedToken, token.Hint(), sealedWebhook)
+		set.UserIDField, set.CompanyIDField, set.ActivityRefresh, sealedToken, token.Hint(), sealedWebhook,
+		previous.sealed, previous.replaced, set.WebhookGrace)
 	if err != nil {
 		return fmt.Errorf("store the connection of %s: %w", org, err)
 	}
@@ -173,6 +186,40 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Wo
 		return fmt.Errorf("%w to organisation %s; connect workspace %q under an organisation of its own", ErrOtherWorkspace, org, w.Name)
 	}
 	return nil
+}
+
+// previousSecret is the column of the webhook secret that was replaced.
+const previousSecret = "webhook_secret_previous"
+
+// replacement is what becomes of the webhook secret that was there.
+type replacement struct {
+	replaced bool   // another one takes its place
+	sealed   []byte // it, as it is kept for a while; nil: it is not
+}
+
+// previous seals the present webhook secret under the column where it goes when another one takes its place. To give the same one again
+// replaces nothing, and one that cannot be opened any more is not worth keeping.
+func (s *Store) previous(ctx context.Context, tx pgx.Tx, sealer *secret.Sealer, org record.UUID, webhook secret.Text, grace time.Duration) (r replacement, err error) {
+	if webhook.IsEmpty() {
+		return r, nil
+	}
+	var sealed []byte
+	err = tx.QueryRow(ctx, `SELECT webhook_secret FROM ingest.connections WHERE org_id = $1 FOR UPDATE`, [16]byte(org)).Scan(&sealed)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && sealed == nil {
+		return replacement{replaced: true}, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("read the webhook secret of %s: %w", org, err)
+	}
+	old, err := sealer.Open(sealed, place(org, "webhook_secret"))
+	switch {
+	case err == nil && old.Reveal() == webhook.Reveal():
+		return r, nil
+	case err != nil || grace <= 0:
+		return replacement{replaced: true}, nil
+	}
+	again, err := sealer.Seal(old, place(org, previousSecret))
+	return replacement{true, again}, err
 }
 
 // Get returns the connection of an organisation, also after a disconnect.
@@ -226,7 +273,7 @@ func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err 
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE ingest.connections SET token = NULL, token_hint = '', webhook_secret = NULL,
-				ingest_enabled = false, disconnected_at = now()
+				webhook_secret_previous = NULL, webhook_secret_previous_until = NULL, ingest_enabled = false, disconnected_at = now()
 			WHERE org_id = $1 AND token IS NOT NULL`, [16]byte(org))
 		if err != nil {
 			return err
