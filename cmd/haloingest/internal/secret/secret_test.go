@@ -181,3 +181,46 @@ func TestKeysMadeAtOnceAreOneKey(t *testing.T) {
 		t.Errorf("files are left: %v", left)
 	}
 }
+
+func TestAFileKeyOpensInItsPlaceWithItsMasterKeyOnly(t *testing.T) {
+	master := func(b byte) MasterKey {
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, bytes.Repeat([]byte{b}, MasterKeySize), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return MasterKey{File: file}
+	}
+	right, err := OpenFileKeys(master(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := OpenFileKeys(master(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("0123456789abcdef0123456789abcdef")
+	sealed, err := right.Seal("rows/a.parquet.enc", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := right.Open("rows/a.parquet.enc", sealed); err != nil || !bytes.Equal(got, key) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for name, open := range map[string]func() ([]byte, error){
+		"another file":       func() ([]byte, error) { return right.Open("rows/b.parquet.enc", sealed) },
+		"another master key": func() ([]byte, error) { return wrong.Open("rows/a.parquet.enc", sealed) },
+		"a changed byte": func() ([]byte, error) {
+			return right.Open("rows/a.parquet.enc", append(bytes.Clone(sealed[:len(sealed)-1]), sealed[len(sealed)-1]^1))
+		},
+	} {
+		if got, err := open(); !errors.Is(err, ErrMasterKey) || got != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if bytes.Contains(sealed, key) {
+		t.Error("the key is readable")
+	}
+	if _, err := OpenFileKeys(MasterKey{DataDir: t.TempDir()}); !errors.Is(err, ErrMasterKey) {
+		t.Errorf("without a master key: %v", err)
+	}
+}
