@@ -23,6 +23,7 @@ type inMemory struct {
 	extra   map[string]Object        // what else Fetch tells
 	count   int64                    // what Count says beyond the truth
 	frozen  map[string]record.Change // as it was read
+	forged  map[string]bool          // values that the stored hash is not of
 }
 
 func (m *inMemory) Name() string { return m.name }
@@ -57,7 +58,7 @@ func (m *inMemory) Fetch(_ context.Context, entity string, ids []string) ([]Obje
 			list = append(list, o)
 		}
 		if c, ok := m.changes[id]; ok {
-			o := Object{SourceID: id, Version: c.Version, Change: c, Sealed: true}
+			o := Object{SourceID: id, Version: c.Version, Change: c, Sealed: !m.forged[id]}
 			if c.Gone != nil {
 				o.State = record.FingerprintGone
 			}

@@ -186,6 +186,16 @@ func TestADatabaseThatHasMovedOnSinceTheSnapshot(t *testing.T) {
 		"missing 1003 after 1: marked as deleted in the target, but there at the source")
 }
 
+func TestARowThatOnlyClaimsToBeNewerIsNoExcuse(t *testing.T) {
+	s := newScene(3)
+	s.r.changes["1001"] = conversation("1001", 4000, "tampered")
+	s.r.changes["1009"] = conversation("1009", 4000, "added")
+	s.r.forged = map[string]bool{"1001": true, "1009": true}
+	s.want(t, VerdictDifferent,
+		"changed 1001 after 1: loaded but different: its values do not match its own content hash, so it was changed in the target",
+		"extra 1009 after 1: not at the source")
+}
+
 func TestRejectsAndRulesAreClassesOfTheirOwn(t *testing.T) {
 	s := newScene(4)
 	s.r.extra = map[string]Object{
