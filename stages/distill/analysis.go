@@ -1,7 +1,6 @@
 package distill
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -145,7 +144,7 @@ func (s *sentence) can() bool {
 	if last := s.tokens[len(s.tokens)-1]; cues.words[last.hash]&wordNow == 0 || s.question || s.cues[cueFault]+s.cues[cueDenied] > 0 {
 		return false
 	}
-	return slices.ContainsFunc(s.tokens, func(t token) bool { return cues.words[t.hash]&wordAble != 0 })
+	return s.has(wordAble)
 }
 
 // telling reports whether a word with a digit is worth keeping: not a lone digit, not an ordinal.

@@ -148,7 +148,7 @@ func (s *sentence) states() bool {
 
 // trouble weighs how well a customer's sentence says what the problem is: feelings do not, and more words than some do not say more.
 func (s *sentence) trouble() int {
-	w := min(s.content, troubleMost) - shortPenalty*b2i(s.content < 4)
+	w := min(s.content, troubleMost) - shortPenalty*b2i(s.content < 3)
 	w += faultWeight * int(min(s.cues[cueFault], 2))
 	w += matterWeight * int(min(s.cues[cueMatter], 2))
 	if s.question {

@@ -65,6 +65,7 @@ const (
 	wordUnit // of time, or an ordinal's ending
 	wordYou
 	wordBack // points at what was said before
+	wordIf
 )
 
 var languageBits = map[string]uint16{"en": 1, "de": 2, "fr": 4, "es": 8, "pt": 16, "it": 32, "nl": 64}
@@ -88,7 +89,7 @@ func parseCues(text string) *cueTable {
 	}
 	sets := map[string]map[uint64]bool{"abbreviation": c.abbreviations, "numbering": c.numbering, "month": c.months}
 	bits := map[string]uint16{
-		"negative": wordNo, "questioning": wordAsks, "able": wordAble, "now": wordNow, "unit": wordUnit, "second": wordYou, "back": wordBack,
+		"negative": wordNo, "questioning": wordAsks, "able": wordAble, "now": wordNow, "unit": wordUnit, "second": wordYou, "back": wordBack, "condition": wordIf,
 	}
 	for code, bit := range languageBits {
 		bits["stop/"+code] = bit

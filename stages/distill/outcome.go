@@ -19,9 +19,18 @@ func (a *analysis) outcome(problem *sentence) (Item, bool) {
 	evidence := a.evidence(r)
 	if len(evidence) > 0 {
 		solution := a.solution(r)
+		if solution == nil && r.before != nil && a.answeredBehind(r.since) {
+			r = *r.before // a question behind the thanks, which was answered, does not take them back
+			evidence = a.evidence(r)
+			solution = a.solution(r)
+		}
 		it, ok := a.item(record.KnowledgeResolution, solution...)
 		if r.told != nil && r.solved {
-			told, _ := a.item(record.KnowledgeResolution, r.told)
+			words := []*sentence{r.told}
+			if next := a.behind(r.told); !ok && next != nil && next.substantive() && !next.question {
+				words = append(words, next) // they say how
+			}
+			told, _ := a.item(record.KnowledgeResolution, words...)
 			if ok {
 				it.Text += "\n"
 			}
@@ -87,6 +96,31 @@ type reaction struct {
 	solved  bool      // the customer says that it is well
 	denied  bool      // or that it is not
 	told    *sentence // the good news, where they say something
+	before  *reaction // the thanks or good news behind which nothing came but this question
+}
+
+// answeredBehind reports whether an agent said anything behind a turn but to ask, put off or go elsewhere.
+func (a *analysis) answeredBehind(turn int) bool {
+	answered := false
+	for i := range a.sentences {
+		if s := &a.sentences[i]; s.agent && s.turn > turn {
+			if s.speech == asking || s.speech == moving || s.speech == stalling {
+				return false
+			}
+			answered = true
+		}
+	}
+	return answered
+}
+
+// behind returns the sentence behind s in its turn, or nil.
+func (a *analysis) behind(s *sentence) *sentence {
+	for i := range a.sentences[:len(a.sentences)-1] {
+		if &a.sentences[i] == s && a.sentences[i+1].turn == s.turn {
+			return &a.sentences[i+1]
+		}
+	}
+	return nil
 }
 
 func (a *analysis) reaction() reaction {
@@ -119,7 +153,11 @@ func (a *analysis) reaction() reaction {
 		case now.solved:
 			r.turn, r.solved, r.thanked, r.denied, r.told = turn, true, now.thanked, false, now.told
 		case now.asked || now.failing: // thanks in a turn that complains or asks are only manners
-			r = reaction{turn: len(a.c.Turns), since: turn, asked: now.asked, failing: now.failing, denied: r.denied}
+			var before *reaction
+			if was := r; !now.failing && (was.solved || was.thanked) {
+				before = &was
+			}
+			r = reaction{turn: len(a.c.Turns), since: turn, asked: now.asked, failing: now.failing, denied: r.denied, before: before}
 		case now.thanked && !r.denied && !r.solved:
 			r.turn, r.thanked = turn, true
 		case now.no && !r.solved && !r.thanked:
@@ -141,7 +179,7 @@ func (now *customerTurn) add(s *sentence, no bool) {
 	now.denied = now.denied || s.cues[cueDenied] > 0
 	now.asked = now.asked || s.question
 	now.failing = now.failing || s.cues[cueFault]+s.cues[cueBut]+s.cues[cueMood] > 0
-	if s.cues[cueSolved] > 0 && s.cues[cueDenied] == 0 {
+	if s.cues[cueSolved] > 0 && s.cues[cueDenied] == 0 && !s.question && !s.has(wordIf) {
 		now.solved = true
 		if now.told == nil && s.content >= 2 && len(s.tokens) >= 5 {
 			now.told = s
@@ -219,12 +257,21 @@ func (a *analysis) solution(r reaction) []*sentence {
 	switch {
 	case a.continues(best):
 		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
+	case a.continues(best + 1):
+		return []*sentence{&a.sentences[best], &a.sentences[best+1]}
+	case alike(best+1) && a.continues(best+2):
+		return []*sentence{&a.sentences[best], &a.sentences[best+1], &a.sentences[best+2]}
 	case alike(best + 1):
 		return []*sentence{&a.sentences[best], &a.sentences[best+1]}
 	case alike(best - 1):
 		return []*sentence{&a.sentences[best-1], &a.sentences[best]}
 	}
 	return []*sentence{&a.sentences[best]}
+}
+
+// has reports whether a sentence has a word of a kind.
+func (s *sentence) has(kind uint16) bool {
+	return slices.ContainsFunc(s.tokens, func(t token) bool { return cues.words[t.hash]&kind != 0 })
 }
 
 // complaint is the last sentence behind the problem in which the customer says what still fails or

@@ -59,7 +59,7 @@ func (a *analysis) speech(s, before *sentence) speech {
 		return small
 	case acts > 0:
 		return doing
-	case s.content >= 3 && !s.polite:
+	case s.content >= 3 && !s.polite && !(a.known && strings.HasSuffix(a.text(s), "!")): // exclamations are mostly sympathy
 		if !a.known {
 			return doing
 		}
@@ -77,7 +77,7 @@ func (a *analysis) refersBack(s *sentence) bool {
 
 // continues reports whether sentence i goes on with one that was cut off at the end of the message before it.
 func (a *analysis) continues(i int) bool {
-	if i == 0 {
+	if i == 0 || i >= len(a.sentences) {
 		return false
 	}
 	s, before := &a.sentences[i], &a.sentences[i-1]
