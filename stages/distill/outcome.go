@@ -8,7 +8,7 @@ import (
 
 // outcome is, where the customer has a problem, its resolution if there is evidence of one, else the
 // issue that is open. A resolution is what an agent said of a solution and, where the customer told how it
-// worked, those words behind it. That a conversation is closed is evidence only where the last that the
+// worked or nobody but the customer did, those words behind it, marked as the customer's. That a conversation is closed is evidence only where the last that the
 // customer complained of or asked got an answer: one that is moved elsewhere, put off or given up is closed as
 // well. So a record can be an open issue where the transcript's outcome, which knows no words, is "resolved".
 func (a *analysis) outcome(problem *sentence) (Item, bool) {
@@ -25,7 +25,7 @@ func (a *analysis) outcome(problem *sentence) (Item, bool) {
 			solution = a.solution(r)
 		}
 		it, ok := a.item(record.KnowledgeResolution, solution...)
-		if r.told != nil && r.solved {
+		if r.solved && (!ok || r.says) {
 			words := []*sentence{r.told}
 			if next := a.behind(r.told); !ok && next != nil && next.substantive() && !next.question {
 				words = append(words, next) // they say how
@@ -35,14 +35,11 @@ func (a *analysis) outcome(problem *sentence) (Item, bool) {
 				it.Text += "\n"
 			}
 			it.Text += "Customer: " + told.Text
-			it.Kind, it.Quotes, ok = told.Kind, append(it.Quotes, told.Quotes...), true
+			it.Kind, it.Basis, it.Quotes, ok = told.Kind, told.Basis, append(it.Quotes, told.Quotes...), true
 		}
 		if ok {
 			it.Evidence = evidence
 			return it, true
-		}
-		if r.solved { // nobody says how
-			return Item{}, false
 		}
 	}
 	open := []*sentence{problem}
@@ -95,7 +92,8 @@ type reaction struct {
 	thanked bool      // and nothing was asked or complained of since
 	solved  bool      // the customer says that it is well
 	denied  bool      // or that it is not
-	told    *sentence // the good news, where they say something
+	told    *sentence // the good news
+	says    bool      // they say something of their own
 	before  *reaction // the thanks or good news behind which nothing came but this question
 }
 
@@ -151,7 +149,8 @@ func (a *analysis) reaction() reaction {
 		case now.denied:
 			r = reaction{turn: len(a.c.Turns), since: turn, asked: now.asked, failing: true, denied: true}
 		case now.solved:
-			r.turn, r.solved, r.thanked, r.denied, r.told = turn, true, now.thanked, false, now.told
+			r.turn, r.solved, r.thanked, r.denied = turn, true, now.thanked, false
+			r.told, r.says = now.told, now.says
 		case now.asked || now.failing: // thanks in a turn that complains or asks are only manners
 			var before *reaction
 			if was := r; !now.failing && (was.solved || was.thanked) {
@@ -169,8 +168,8 @@ func (a *analysis) reaction() reaction {
 
 // customerTurn is what one turn of the customer says.
 type customerTurn struct {
-	thanked, denied, solved, asked, failing, no bool
-	told                                        *sentence
+	thanked, denied, solved, asked, failing, no, says bool
+	told                                              *sentence
 }
 
 func (now *customerTurn) add(s *sentence, no bool) {
@@ -181,8 +180,8 @@ func (now *customerTurn) add(s *sentence, no bool) {
 	now.failing = now.failing || s.cues[cueFault]+s.cues[cueBut]+s.cues[cueMood] > 0
 	if s.cues[cueSolved] > 0 && s.cues[cueDenied] == 0 && !s.question && !s.has(wordIf) {
 		now.solved = true
-		if now.told == nil && s.content >= 2 && len(s.tokens) >= 5 {
-			now.told = s
+		if says := s.content >= 2 && len(s.tokens) >= 5; now.told == nil || says && !now.says {
+			now.told, now.says = s, says
 		}
 	}
 }
