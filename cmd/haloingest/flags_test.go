@@ -21,7 +21,7 @@ func TestEveryFlagIsAVariable(t *testing.T) {
 			variable := "HALOINGEST_" + strings.ToUpper(strings.ReplaceAll(long, "-", "_"))
 			fromVariable, fromFlag := "text-of-variable", "text-of-flag"
 			switch flag.(type) {
-			case *cli.StringFlag:
+			case *cli.StringFlag, *cli.StringSliceFlag:
 			case *cli.BoolFlag:
 				fromVariable, fromFlag = "true", "false"
 			case *cli.IntFlag:
@@ -55,6 +55,9 @@ func seenBy(t *testing.T, command, flag string, args ...string) (got string) {
 	}
 	leaf.Action = func(c *cli.Context) error {
 		got = fmt.Sprint(c.Value(flag))
+		if list := c.StringSlice(flag); list != nil {
+			got = strings.Join(list, "|")
+		}
 		return nil
 	}
 	line := append(words, args...)

@@ -32,6 +32,7 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 		"rules add":        {"--keyword", "zebra"},
 		"rules rm":         {"--keyword", "zebra"},
 		"runs show":        nil,
+		"runs undo":        {"--dry-run", "12345678-0000-4000-8000-000000000001"},
 		"migrate status":   nil,
 		"replay":           {"--snapshot", kept},
 		"snapshot ls":      {"--snapshot", kept},
@@ -71,7 +72,7 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 			"a database that does not answer": {append(slices.Clone(args), "--database-url", "postgres://u:canary@127.0.0.1:1/db"), exitDatabase},
 			"an address of no database":       {append(slices.Clone(args), "--database-url", "mysql://u:canary@127.0.0.1:1/db"), exitUsage},
 		} {
-			if (name == "rejects show" || name == "knowledge show") && what == "done" {
+			if (name == "rejects show" || name == "knowledge show" || name == "runs undo") && what == "done" {
 				try.code = exitUsage // there is none
 			}
 			if name == "cutover" && what == "done" {
