@@ -173,25 +173,39 @@ func (x *masked) add(m *mask, original string, from, to int) {
 		kind     string
 	}
 	var all []found
-	free := func(a, b int) bool {
-		return !slices.ContainsFunc(all, func(f found) bool { return a < f.to && f.from < b })
-	}
 	part := original[from:to]
+	// hide takes what of [a:b) is not hidden yet: where two forms overlap, as in an address that runs into a URL, neither part may stay.
+	hide := func(kind string, a, b int) {
+		whole := b - a
+		taken := slices.SortedFunc(slices.Values(all), func(f, g found) int { return cmp.Compare(f.from, g.from) })
+		for _, f := range append(taken, found{from: b, to: b}) {
+			if f.to <= a {
+				continue
+			}
+			end := min(f.from, b)
+			if end > a && (end-a == whole || strings.ContainsFunc(part[a:end], inWord)) {
+				all = append(all, found{a, end, kind})
+			}
+			if a = f.to; a >= b {
+				return
+			}
+		}
+	}
 	for _, p := range personal {
 		for _, at := range p.form.FindAllStringIndex(part, -1) {
 			a, b := at[0], at[1]
 			if p.kind == "URL" || p.kind == "EMAIL" { // what ends the sentence is none of it
 				b = a + len(strings.TrimRight(part[a:b], ".,;:!?)]}"))
 			}
-			if b > a && free(a, b) && (p.is == nil || p.is(part[a:b])) {
-				all = append(all, found{a, b, p.kind})
+			if b > a && (p.is == nil || p.is(part[a:b])) {
+				hide(p.kind, a, b)
 			}
 		}
 	}
 	if m.names != nil {
 		for _, at := range m.names.FindAllStringIndex(part, -1) {
-			if free(at[0], at[1]) && !wordAt(part, at[0], -1) && !wordAt(part, at[1], 1) && named(part[at[0]:at[1]]) {
-				all = append(all, found{at[0], at[1], "NAME"})
+			if !wordAt(part, at[0], -1) && !wordAt(part, at[1], 1) && named(part[at[0]:at[1]]) {
+				hide("NAME", at[0], at[1])
 			}
 		}
 	}
@@ -230,8 +244,10 @@ func wordAt(text string, at, side int) bool {
 	} else {
 		r, _ = utf8.DecodeRuneInString(text[at:])
 	}
-	return unicode.IsLetter(r) || unicode.IsDigit(r)
+	return inWord(r)
 }
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // original returns what of the original the masked range [at:end) is. A placeholder is taken as a whole.
 func (x *masked) original(at, end int) (from, to int, ok bool) {
