@@ -257,7 +257,8 @@ func (x *replayBench) add(round int, name string, psql, ours time.Duration) {
 	}
 }
 
-// rss is the peak of the program's memory as a process of its own.
+// rss is the peak of the program's memory as a process of its own. What the system says of a child that has ended is no use: it counts the memory
+// of the parent that it was forked from.
 func (x *replayBench) rss(dir string) {
 	self, err := os.Executable()
 	if err != nil {
@@ -265,12 +266,37 @@ func (x *replayBench) rss(dir string) {
 	}
 	cmd := exec.Command(self, "replay", "--snapshot", dir, "--database-url", x.url, "--data-dir", x.TempDir())
 	cmd.Env = append(os.Environ(), asProgram+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		x.Fatalf("replay: %v\n%s", err, out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		x.Fatal(err)
 	}
-	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		x.ReportMetric(float64(r.Maxrss)/1024, "peak-MiB")
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	peak := 0
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				x.Fatalf("replay: %v\n%s", err, out.String())
+			}
+			if peak > 0 {
+				x.ReportMetric(float64(peak)/1024, "peak-MiB")
+			}
+			return
+		case <-time.After(5 * time.Millisecond):
+			peak = max(peak, highWater(cmd.Process.Pid))
+		}
 	}
+}
+
+// highWater is the most memory that a process has had so far, in KiB; 0 where it cannot be read.
+func highWater(pid int) int {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, line, _ := strings.Cut(string(status), "VmHWM:")
+	line, _, _ = strings.Cut(line, "kB")
+	n, _ := strconv.Atoi(strings.TrimSpace(line))
+	return n
 }
 
 func (x *replayBench) report() {
