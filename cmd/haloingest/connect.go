@@ -31,7 +31,7 @@ func (a *app) connect() *cli.Command {
 			&cli.StringFlag{Name: "webhook-secret-file", Usage: "`FILE` with the secret that signs webhooks, - for standard input (or HALOINGEST_WEBHOOK_SECRET)"},
 			&cli.DurationFlag{Name: "webhook-secret-grace", Usage: "how long a webhook secret that is replaced still signs: a `SPAN` such as 1h"},
 			&cli.BoolFlag{Name: "no-backfill", Usage: "only connect"},
-		}, modelFlags(), apiFlags(), storeFlags(), outputFlags()),
+		}, keepFlags(), attachmentFlags(), modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: a.connectWorkspace,
 	}
 }
@@ -89,9 +89,20 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		return err
 	}
 	defer ws.close()
-	by, err := a.distiller(c, ws)
-	if err != nil {
+	// What the backfill is to do besides is looked at before anything is stored.
+	var with ingest.Runner
+	if with.Distiller, err = a.distiller(c, ws); err != nil {
 		return err
+	}
+	if !c.Bool("no-backfill") {
+		if with.Attachments, err = attachments(c); err != nil {
+			return err
+		}
+		done, err := a.keep(c, ws, &with)
+		if err != nil {
+			return err
+		}
+		defer done()
 	}
 	if err := ws.connections.Put(c.Context, ws.org, check.Workspace, set, token, webhook); err != nil {
 		return err
@@ -114,7 +125,7 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	}
 	defer client.Close()
 	runner := ws.runner(c, conn, client)
-	runner.Distiller = by
+	runner.Distiller, runner.Attachments, runner.Snapshot = with.Distiller, with.Attachments, with.Snapshot
 	return a.execute(c, runner, ingest.Request{Kind: ingest.KindBackfill})
 }
 
