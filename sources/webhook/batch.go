@@ -25,6 +25,9 @@ type batcher struct {
 	requests chan *pending
 	stop     chan struct{}
 	writers  sync.WaitGroup
+
+	mu     sync.RWMutex // held by who hands over, so that nothing is handed over after the writers' last look
+	closed bool
 }
 
 type pending struct {
@@ -52,12 +55,8 @@ var errClosed = errors.New("the receiver is closing")
 // accept returns when the delivery is durable, or cannot be made so.
 func (b *batcher) accept(ctx context.Context, d record.Delivery) error {
 	p := &pending{delivery: d, done: make(chan error, 1)}
-	select {
-	case b.requests <- p:
-	case <-b.stop:
-		return errClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := b.hand(ctx, p); err != nil {
+		return err
 	}
 	select {
 	case err := <-p.done:
@@ -67,9 +66,29 @@ func (b *batcher) accept(ctx context.Context, d record.Delivery) error {
 	}
 }
 
-// close ends the writers once what was handed to them is durable. No accept may begin after it.
+func (b *batcher) hand(ctx context.Context, p *pending) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return errClosed
+	}
+	select {
+	case b.requests <- p:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// close ends the writers once what was handed to them is durable. It may be called again.
 func (b *batcher) close() {
-	close(b.stop)
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if !closed {
+		close(b.stop)
+	}
 	b.writers.Wait()
 }
 

@@ -102,7 +102,7 @@ func New(keys Keyring, inbox Inbox, o Options) *Handler {
 	return &Handler{keys: keys, batcher: newBatcher(inbox, o.Writers, o.WriteWithin, o.Stored), log: o.Log, read: o.ReadWithin}
 }
 
-// Close waits until what is on its way is durable. Requests that come later are answered 503.
+// Close waits until what is on its way is durable. Requests that come later are answered 503. It may be called again.
 func (h *Handler) Close() { h.batcher.close() }
 
 // Outcomes counts requests since New by what became of them: accepted, kept, ignored, foreign, off, refused, too_large, broken, wrong_method,

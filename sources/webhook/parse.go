@@ -65,9 +65,6 @@ func Parse(body []byte) Notification {
 		n.Problem = "the notification names no topic"
 		return n
 	}
-	if len(n.Topic) > maxText {
-		n.Topic = n.Topic[:maxText]
-	}
 	t, ok := topics[n.Topic]
 	if !ok {
 		return n
@@ -84,7 +81,7 @@ func Parse(body []byte) Notification {
 	return n
 }
 
-// maxText bounds what is kept of ids and topics; PostgreSQL indexes no more than a third of a page.
+// maxText bounds ids: PostgreSQL indexes no more than a third of a page.
 const maxText = 256
 
 // find looks for the id of an object of the kind: in the item itself, in a member that names it, or in a list of one.
