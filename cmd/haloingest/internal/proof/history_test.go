@@ -166,8 +166,8 @@ func (d *database) history(seed uint64) (left *held, shared map[string]bool) {
 			batch = append(batch, c)
 			left.add(c)
 		}
-		for _, c := range batch {
-			if len(batch) > 1 {
+		if len(batch) > 1 {
+			for _, c := range left.changes {
 				shared[c.Kind.Table()+" "+c.SourceID] = true // perhaps: within a batch nobody sees it
 			}
 		}

@@ -59,7 +59,7 @@ var plants = []struct {
 
 func TestAFaultPlantedInAnyHistoryIsFoundAndNothingElse(t *testing.T) {
 	d := newDatabase(t)
-	seeds := uint64(2 * len(plants))
+	seeds := uint64(3 * len(plants))
 	if long() {
 		seeds = 1500
 	}
