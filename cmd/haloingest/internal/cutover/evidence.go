@@ -120,7 +120,7 @@ func Look(ctx context.Context, store Store, org record.UUID, attachment func(pos
 		{func(ctx context.Context) error { return l.conversations(ctx, incomplete) }, []string{Conversations}},
 		{l.links, []string{Links}},
 		{func(ctx context.Context) error { return l.attachments(ctx, attachment) }, []string{Attachments}},
-		{l.snapshots, []string{Snapshot, Diff}},
+		{l.snapshots, []string{Snapshot}},
 		{l.diffs, []string{Diff}},
 	} {
 		err := part.do(ctx)

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -248,13 +246,11 @@ func (l *look) diffs(ctx context.Context) (err error) {
 	return nil
 }
 
-// candidate reports whether a diff is of the kind that can prove that Halo has everything.
+// candidate reports whether a diff is of the kind that can prove that Halo has everything: with Intercom itself, since a snapshot
+// holds no more than what was read.
 func candidate(d postgres.DiffRun) bool {
-	return d.Right == "postgres" && (d.Left == "intercom" || strings.HasPrefix(d.Left, snapshotPrefix)) && d.Level == string(diff.LevelFull) &&
-		len(d.Only) == 0 && d.Verdict != string(diff.VerdictPartial)
+	return d.Left == "intercom" && d.Right == "postgres" && d.Level == string(diff.LevelFull) && len(d.Only) == 0 && d.Verdict != string(diff.VerdictPartial)
 }
-
-const snapshotPrefix = "snapshot:"
 
 func proofOf(d postgres.DiffRun) Proof {
 	p := Proof{ID: d.ID, Left: d.Left, Right: d.Right, Level: d.Level, Verdict: d.Verdict, Sentence: d.Sentence, StartedAt: d.StartedAt, FinishedAt: d.FinishedAt}
@@ -280,33 +276,4 @@ func notCompared(d postgres.DiffRun) []string {
 		}
 	}
 	return missing
-}
-
-// kept returns the snapshot that a side of a diff names.
-func (e *Evidence) kept(side string) *Kept {
-	location, ok := strings.CutPrefix(side, snapshotPrefix)
-	if !ok {
-		return nil
-	}
-	for i := range e.Snapshots {
-		if sameLocation(e.Snapshots[i].Location, location) {
-			return &e.Snapshots[i]
-		}
-	}
-	return nil
-}
-
-// sameLocation knows a folder by its absolute path as well.
-func sameLocation(a, b string) bool {
-	clean := func(s string) string {
-		s = strings.TrimPrefix(s, "file://")
-		if strings.Contains(s, "://") {
-			return strings.TrimSuffix(s, "/")
-		}
-		if abs, err := filepath.Abs(s); err == nil {
-			return abs
-		}
-		return s
-	}
-	return clean(a) == clean(b)
 }
