@@ -82,6 +82,9 @@ func (a *app) replaySnapshot(c *cli.Context) error {
 	switch {
 	case err == nil:
 		runner.Connection = &conn
+		if err := agree(request, conn); err != nil {
+			return err
+		}
 	case !errors.Is(err, connection.ErrNotConnected):
 		return err
 	}
@@ -176,6 +179,21 @@ func remapFields(c *cli.Context, request *replay.Request) error {
 	var bad *connection.SettingError
 	if err := set.Validate(); errors.As(err, &bad) {
 		return usagef("--%s %q: want %s", strings.ReplaceAll(bad.Setting, "_", "-"), bad.Value, bad.Want)
+	}
+	return nil
+}
+
+// agree refuses id fields that the workspace is not connected with: its next sync would give some rows other ids than the rest.
+func agree(request replay.Request, conn connection.Connection) error {
+	if !conn.Connected {
+		return nil
+	}
+	for _, f := range []struct{ name, asked, has string }{
+		{"user-id-field", request.UserIDField, conn.UserIDField}, {"company-id-field", request.CompanyIDField, conn.CompanyIDField},
+	} {
+		if f.asked != "" && f.asked != f.has {
+			return usagef("--%s %s: the organisation is connected with %s, and its next sync would go on with that; replay into another database, or connect with the new field first (haloingest connect --%[1]s %[2]s --no-backfill)", f.name, f.asked, f.has)
+		}
 	}
 	return nil
 }
