@@ -275,7 +275,11 @@ func (j judge) rejects() Item {
 	for i, r := range j.Rejects {
 		open += r.Open
 		if i < mostLines {
-			item.Details = append(item.Details, fmt.Sprintf("%s %s (%s): %s", page.Count(r.Open), page.Visible(r.Kind), page.Visible(r.Field), page.Visible(r.Reason)))
+			what := page.Plural(r.Open, page.Visible(r.Kind))
+			if r.Field != "" {
+				what += " (" + page.Visible(r.Field) + ")"
+			}
+			item.Details = append(item.Details, what+": "+page.Visible(r.Reason))
 		}
 	}
 	item.Evidence = fmt.Sprintf("%s could not be loaded, for %s.", page.Plural(open, "object"), page.Plural(int64(len(j.Rejects)), "cause"))
