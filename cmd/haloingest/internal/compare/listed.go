@@ -44,7 +44,7 @@ func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level d
 		return s.Side.Fingerprints(ctx, entity, level)
 	}
 	return func(yield func([]record.Fingerprint, error) bool) {
-		rows, err := s.Pool.Query(ctx, `SELECT source_id, coalesce((extract(epoch FROM source_updated_at) * 1000000)::bigint, 0),
+		rows, err := s.Pool.Query(ctx, `SELECT id::text, source_id, coalesce((extract(epoch FROM source_updated_at) * 1000000)::bigint, 0),
 				(extract(epoch FROM updated_at) * 1000000)::bigint, coalesce(expected_message_count, -1), deleted_at IS NOT NULL
 			FROM public.transcripts WHERE org_id = $1 AND source_id IS NOT NULL AND metadata->>'source' = 'intercom'`, s.Org)
 		if err != nil {
@@ -54,12 +54,17 @@ func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level d
 		defer rows.Close()
 		batch := make([]record.Fingerprint, 0, 1000)
 		var f record.Fingerprint
+		var id string
 		var messages int
 		var deleted bool
-		_, err = pgx.ForEachRow(rows, []any{&f.SourceID, &f.UpdatedAt, &f.FetchedAt, &messages, &deleted}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&id, &f.SourceID, &f.UpdatedAt, &f.FetchedAt, &messages, &deleted}, func() error {
 			f.Hash, f.Count, f.State = listingHash(f.UpdatedAt, messages), 1, record.FingerprintLive
 			if deleted {
 				f.State = record.FingerprintDeleted
+			}
+			// As at diff.LevelFull: the object that it claims to be is bound to another row.
+			if record.RowID(s.Org, record.KindConversation, f.SourceID).String() != id {
+				f.SourceID = diff.StrayPrefix + id
 			}
 			if batch = append(batch, f); len(batch) < cap(batch) {
 				return nil
