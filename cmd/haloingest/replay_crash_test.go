@@ -14,6 +14,7 @@ import (
 
 // A killed replay that is given again ends with the rows of an unbroken one.
 func TestAReplayKilledAtRandomSegmentsEndsLikeAnUnbrokenOne(t *testing.T) {
+	t.Parallel()
 	h := newHistory(t, 5, intercomtest.Options{Conversations: 260, Contacts: 90, Companies: 20, Tickets: 50, Oddities: 60, ScrollIdle: time.Second})
 	h.past()
 	want := lines(t, h.dbURL, whole)

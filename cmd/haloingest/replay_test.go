@@ -352,6 +352,7 @@ func TestAReplayGivesTheRowsOfTheRunsThatItsSnapshotKept(t *testing.T) {
 // Intercom gives the newest 500 parts of a conversation; older ones that are held are kept. So two such states of one run have to be loaded in their order, although
 // segments of conversations are not; and so do an object's reject and its good state.
 func TestTheOrderOfSegmentsShowsInNoRow(t *testing.T) {
+	t.Parallel()
 	for round := range 3 {
 		dir := t.TempDir()
 		store, err := parquet.NewDir(dir)
