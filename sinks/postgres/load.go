@@ -270,6 +270,15 @@ func linkLock(org record.UUID) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]))
 }
 
+// outdated reports whether a state that came is older than the stored one. A state counts by record.Version, whose first part is Intercom's time
+// and may have been moved in the row. A repair asks the source anew, so to it only what was read after its own read is newer.
+func (l *loader) outdated(came, stored record.Version) bool {
+	if l.rewrite {
+		return stored.FetchedAt.After(came.FetchedAt)
+	}
+	return stored.Compare(came) > 0
+}
+
 // stamp is what the row of an item gets beside its values. updated_at is when the state that the row shows was read: of two
 // states with the same time of Intercom's the one that was read later counts, and there is no other place for it.
 func (l *loader) stamp(it *item, gone time.Time) stamp {

@@ -136,7 +136,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 		it.outcome = equal
 		return
 	}
-	if loaded && m.version().Compare(it.version) > 0 {
+	if loaded && p.l.outdated(it.version, m.version()) {
 		it.outcome = stale
 		return
 	}
@@ -201,7 +201,7 @@ func (p *people) bury(it *item, known map[string]tombstone) {
 	known[t.ID] = t
 	p.buried[t.ID] = t
 	m := p.d.members[t.ID]
-	if m != nil && !m.Fetched.IsZero() && m.version().Compare(t.version()) > 0 {
+	if m != nil && !m.Fetched.IsZero() && p.l.outdated(t.version(), m.version()) {
 		it.outcome = stale
 		return
 	}

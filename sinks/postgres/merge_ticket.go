@@ -23,7 +23,7 @@ func (l *loader) loadTickets(ctx context.Context, items []*item) error {
 		case f.found && f.hash == it.head().Hash && !l.rewrite:
 			it.outcome = equal
 			continue
-		case f.found && f.version.Compare(it.version) > 0:
+		case f.found && l.outdated(it.version, f.version):
 			it.outcome = stale
 			continue
 		}

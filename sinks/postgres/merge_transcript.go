@@ -46,7 +46,7 @@ func (l *loader) loadTranscripts(ctx context.Context, items []*item) error {
 			case same && (f.gone || f.knowledge == it.transcript.KnowledgeHash):
 				it.outcome = equal
 				continue
-			case f.version.Compare(it.version) > 0:
+			case l.outdated(it.version, f.version):
 				it.outcome = stale
 				continue
 			}
@@ -75,7 +75,7 @@ func (l *loader) complete(ctx context.Context, items []*item, found []stored) er
 	var ids []record.UUID
 	for i, it := range items {
 		r := it.transcript
-		if !r.Complete && found[i].found && (found[i].hash != r.Hash || l.rewrite) && found[i].version.Compare(it.version) <= 0 {
+		if !r.Complete && found[i].found && (found[i].hash != r.Hash || l.rewrite) && !l.outdated(it.version, found[i].version) {
 			ids = append(ids, r.ID)
 			at[r.ID] = i
 		}
@@ -336,7 +336,7 @@ func (l *loader) mergeChanged(ctx context.Context, t *target, work []pending, en
 	const newer = `(coalesce(excluded.source_updated_at, '-infinity'), excluded.updated_at) >= (coalesce(t.source_updated_at, '-infinity'), t.updated_at)`
 	where := newer + " AND t.content_hash IS DISTINCT FROM excluded.content_hash"
 	if l.rewrite {
-		where = newer
+		where = "excluded.updated_at >= t.updated_at" // see outdated
 	}
 	rows, err := l.conn.Query(ctx, t.upsert("org_id, id", t.setting("org_id", "id", "created_at"), where, "t.id, t.xmax = 0"), l.org)
 	if err != nil {

@@ -36,12 +36,21 @@ func repairable(n int) []record.Change {
 
 func TestARewriteMendsWhatSomebodyChangedBehindTheDigests(t *testing.T) {
 	tests := map[string]string{
-		"a subject":                           `UPDATE transcripts SET subject = 'x' WHERE source_id = 'v1'`,
-		"messages":                            `UPDATE transcripts SET messages = '[]', message_count = 0 WHERE source_id = 'v1'`,
-		"a conversation's links":              `UPDATE transcripts SET end_user_id = NULL, company_id = gen_random_uuid() WHERE source_id = 'v1'`,
-		"a conversation's deletion":           `UPDATE transcripts SET deleted_at = now() WHERE source_id = 'v1'`,
-		"a conversation's return":             `UPDATE transcripts SET deleted_at = NULL WHERE source_id = 'v3'`,
-		"a conversation that is gone":         `DELETE FROM transcripts WHERE source_id = 'v1'`,
+		"a subject":                   `UPDATE transcripts SET subject = 'x' WHERE source_id = 'v1'`,
+		"messages":                    `UPDATE transcripts SET messages = '[]', message_count = 0 WHERE source_id = 'v1'`,
+		"a conversation's links":      `UPDATE transcripts SET end_user_id = NULL, company_id = gen_random_uuid() WHERE source_id = 'v1'`,
+		"a conversation's deletion":   `UPDATE transcripts SET deleted_at = now() WHERE source_id = 'v1'`,
+		"a conversation's return":     `UPDATE transcripts SET deleted_at = NULL WHERE source_id = 'v3'`,
+		"a conversation that is gone": `DELETE FROM transcripts WHERE source_id = 'v1'`,
+		"a conversation's time":       `UPDATE transcripts SET source_updated_at = source_updated_at + interval '1 day'`,
+		"a conversation's time and messages": `UPDATE transcripts SET source_updated_at = source_updated_at + interval '1 day', messages = '[]', message_count = 0
+			WHERE source_id = 'v1'`,
+		"a ticket's time":       `UPDATE tickets SET source_updated_at = source_updated_at + interval '1 day'`,
+		"a contact's time":      `UPDATE end_users SET source_updated_at = source_updated_at + interval '1 day'`,
+		"a company's time":      `UPDATE companies SET source_updated_at = source_updated_at + interval '1 day'`,
+		"the times of bindings": `UPDATE ingest.id_map SET source_updated_at = source_updated_at + interval '1 day'`,
+		"a contact's times, and its name": `UPDATE end_users SET source_updated_at = source_updated_at + interval '1 day', name = 'x';
+			UPDATE ingest.id_map SET source_updated_at = source_updated_at + interval '1 day'`,
 		"a ticket":                            `UPDATE tickets SET status = 'resolved', transcript_id = NULL`,
 		"a ticket that is gone":               `DELETE FROM tickets`,
 		"a name":                              `UPDATE end_users SET name = 'x', avatar = 'y' WHERE source_id = 'c1'`,
@@ -106,6 +115,29 @@ func TestARewriteLeavesAloneWhatIsNewer(t *testing.T) {
 	for name := range counts {
 		if !strings.HasSuffix(name, "/stale") && name != "load/transcripts/equal" {
 			t.Errorf("the rewrite counts %s %d", name, counts[name])
+		}
+	}
+}
+
+func TestARewriteBuriesWhatClaimsATimeThatIsYetToCome(t *testing.T) {
+	x := newLoading(t)
+	x.commit(repairable(1)...)
+	x.exec(`UPDATE transcripts SET source_updated_at = source_updated_at + interval '1 day'`)
+	x.exec(`UPDATE tickets SET source_updated_at = source_updated_at + interval '1 day'`)
+	x.exec(`UPDATE ingest.id_map SET source_updated_at = source_updated_at + interval '1 day'`)
+	x.sink.options.Rewrite = true
+	var gone []record.Change
+	for id, kind := range map[string]record.Kind{"v1": record.KindConversation, "t1": record.KindTicket, "bare": record.KindContact} {
+		c := goneChange(kind, id, 5)
+		c.Version.FetchedAt = at(1_000_005)
+		gone = append(gone, c)
+	}
+	x.commit(gone...)
+	const deleted = `SELECT deleted_at IS NOT NULL FROM `
+	for _, sql := range []string{deleted + `transcripts WHERE source_id = 'v1'`, deleted + `tickets WHERE source_id = 't1'`, deleted + `end_users WHERE source_id = 'bare'`,
+		`SELECT count(*) = 0 FROM knowledge WHERE source_id = 'v1'`} {
+		if got := fmt.Sprint(x.table(sql)); got != "[(t)]" {
+			t.Errorf("%s: %s", sql, got)
 		}
 	}
 }

@@ -40,8 +40,9 @@ type SinkOptions struct {
 	Snapshot string
 	// Rewrite loads what came even if the target says by its digests that it is the same: somebody may have changed a row and left its digest. All
 	// that this program writes of the row is put right, with links, knowledge and bindings, and knowledge of a conversation that is not
-	// its own goes. Versions still count: what is newer than what came is left alone. What cannot be told apart from Halo's own stays:
-	// keys of documents and values that Intercom lacks on rows that are shared, activity stamps.
+	// its own goes. What was read after what came is left alone; a later source_updated_at alone does not protect a row, since that may be what
+	// was changed. What cannot be told apart from Halo's own stays: keys of documents and values that Intercom lacks on rows that are shared,
+	// activity stamps.
 	Rewrite bool
 	Again   *Again // nil: what is loaded comes for the first time
 }

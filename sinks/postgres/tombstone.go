@@ -155,9 +155,13 @@ func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) erro
 		at[i], fetched[i] = list[i].At, list[i].Fetched
 		index[ids[i]] = it
 	}
-	// A state that is newer than the tombstone stays; see record.Version.
+	// A state that is newer than the tombstone stays; see record.Version and outdated.
+	older := "(coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)"
+	if l.rewrite {
+		older = "t.updated_at <= k.fetched"
+	}
 	buried, err := l.change(ctx, kind.Table(), "deleted_at = k.gone, run_id = $2::uuid", `unnest($3::uuid[], $4::timestamptz[], $5::timestamptz[]) AS k(id, gone, fetched)`,
-		`t.id = k.id AND t.deleted_at IS DISTINCT FROM k.gone AND (coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)`, ids, at, fetched)
+		`t.id = k.id AND t.deleted_at IS DISTINCT FROM k.gone AND `+older, ids, at, fetched)
 	if err != nil {
 		return err
 	}
