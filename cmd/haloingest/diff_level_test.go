@@ -26,3 +26,42 @@ func TestConversationsThatSomebodyAddedAreExtraAtEveryLevelThatLooksAtObjects(t 
 		}
 	}
 }
+
+// What waits for a customer that is not loaded is explained in whichever order the sides are named.
+func TestADefaultWorkspaceIsEqualInBothOrders(t *testing.T) {
+	t.Parallel()
+	o := diffWorkspace
+	o.Conversations, o.Oddities = 600, 0
+	b := newBench(t, o)
+	b.connect()
+	dir := t.TempDir()
+	b.must([]string{"backfill", "--snapshot", dir}, exitDone, exitDiffers)
+	excluded := func(words ...string) (left, right int64) {
+		c := b.diff(words...)
+		if c.code != exitDone || c.Verdict != diff.VerdictEqual || len(c.faults()) > 0 {
+			t.Errorf("%v: code %d, %s, %v", words, c.code, c.Sentence, c.faults())
+		}
+		for _, e := range c.Entities {
+			if e.Name == "knowledge" {
+				left, right = sum(e.Counts.Excluded), sum(e.Counts.ExcludedTarget)
+			}
+		}
+		return left, right
+	}
+	want, none := excluded("intercom", "postgres")
+	if want == 0 || none != 0 {
+		t.Fatalf("%d conversations on the left and %d on the right have knowledge that waits for a customer", want, none)
+	}
+	for _, right := range []string{"intercom", "snapshot:" + dir} {
+		if none, got := excluded("postgres", right); none != 0 || got != want {
+			t.Errorf("postgres and %s: %d and %d are left out, want none and %d", right, none, got, want)
+		}
+	}
+}
+
+func sum(counts map[string]int64) (n int64) {
+	for _, k := range counts {
+		n += k
+	}
+	return n
+}

@@ -221,7 +221,7 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 	switch {
 	case !l.live() && !r.live():
 		return judgement{class: InFlight, cause: "gone from both sides since they were read", converged: true}, true
-	case l.live() && r.live() && l.state == record.FingerprintRejected:
+	case l.live() && r.live() && (l.state == record.FingerprintRejected || r.state == record.FingerprintRejected):
 		return judgement{class: Changed, cause: "the present state could not be mapped; an older one is loaded"}, true
 	case l.live() && r.live() && !s.asked:
 		// It has come since. The left's state, for which nobody asked, is needed now.
@@ -262,9 +262,9 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 	if ro != nil {
 		switch ro.State {
 		case record.FingerprintRejected:
-			return judgement{class: Rejected, reason: or(ro.Note, "rejected"), cause: "rejected: " + or(ro.Note, "see rejects")}, true
+			return rejected(ro), true
 		case record.FingerprintExcluded:
-			return judgement{class: Excluded, reason: or(ro.Note, "excluded"), cause: "excluded: " + ro.Note}, true
+			return excluded(ro), true
 		case record.FingerprintDeleted, record.FingerprintGone:
 			if static && ro.Version.Rank > 0 && newer(r, l) {
 				return judgement{class: InFlight, cause: "deleted at the source after the snapshot was made"}, true
@@ -278,7 +278,7 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 		}
 	}
 	if l.state == record.FingerprintRejected {
-		return judgement{class: Rejected, reason: "could not be mapped", cause: "could not be mapped"}, true
+		return unmapped, true
 	}
 	cause := "never loaded"
 	if ro != nil && ro.Note != "" {
@@ -287,9 +287,29 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 	return judgement{class: Missing, cause: cause}, settled
 }
 
+var unmapped = judgement{class: Rejected, reason: "could not be mapped", cause: "could not be mapped"}
+
+// rejected is what an object is that a side keeps as a reject.
+func rejected(o *Object) judgement {
+	return judgement{class: Rejected, reason: or(o.Note, "rejected"), cause: "rejected: " + or(o.Note, "see rejects")}
+}
+
+// excluded is what an object is that a side leaves out by a rule.
+func excluded(o *Object) judgement {
+	return judgement{class: Excluded, reason: or(o.Note, "excluded"), cause: "excluded: " + o.Note}
+}
+
 func (c *checker) classifyExtra(s *suspect, l, r *half, lo, ro *Object, static, changing bool) (judgement, bool) {
 	if ro != nil && ro.Note != "" {
 		return judgement{class: Extra, cause: ro.Note}, !changing
+	}
+	switch {
+	case lo != nil && lo.State == record.FingerprintRejected:
+		return rejected(lo), true
+	case lo != nil && lo.State == record.FingerprintExcluded && lo.Change.Gone == nil: // what has gone from the left must not be on the right
+		return excluded(lo), true
+	case r.state == record.FingerprintRejected:
+		return unmapped, true
 	}
 	if static && ro != nil && ro.Sealed {
 		if l.here && newer(r, l) || !l.here && c.asof > 0 && r.fetched > c.asof {
@@ -327,7 +347,7 @@ func newer(a, b *half) bool {
 // close counts a suspect that is settled, and tells of it.
 func (c *checker) close(ctx context.Context, s *suspect, lo, ro *Object, j judgement, faults []fault, rules map[string]bool) error {
 	l, r := s.first[left].live(), s.first[right].live()
-	fits := map[Class]bool{"": l && r, Changed: l && r, Missing: l && !r, Extra: r && !l, Rejected: l && !r, Excluded: l && !r, InFlight: true, Unresolved: true}
+	fits := map[Class]bool{"": l && r, Changed: l && r, Missing: l && !r, Extra: r && !l, Rejected: l != r, Excluded: l != r, InFlight: true, Unresolved: true}
 	if !fits[j.class] {
 		j = judgement{class: Unresolved, cause: "it came or went while it was compared: compare again"}
 	}

@@ -18,12 +18,14 @@ import (
 type inMemory struct {
 	name    string
 	moves   bool
-	changes map[string]record.Change // conversations, by id
-	fetch   func(ids []string)       // called before each Fetch
-	extra   map[string]Object        // what else Fetch tells
-	count   int64                    // what Count says beyond the truth
-	frozen  map[string]record.Change // as it was read
-	forged  map[string]bool          // values that the stored hash is not of
+	changes map[string]record.Change           // conversations, by id
+	fetch   func(ids []string)                 // called before each Fetch
+	extra   map[string]Object                  // what else Fetch tells
+	count   int64                              // what Count says beyond the truth
+	frozen  map[string]record.Change           // as it was read
+	forged  map[string]bool                    // values that the stored hash is not of
+	note    string                             // of those
+	states  map[string]record.FingerprintState // of objects that are there in another way than whole
 }
 
 func (m *inMemory) Name() string { return m.name }
@@ -35,8 +37,12 @@ func (m *inMemory) Fingerprints(_ context.Context, entity string, _ Level) iter.
 			return
 		}
 		var batch []record.Fingerprint
-		for _, c := range m.freeze() {
-			batch = append(batch, c.Fingerprint())
+		for id, c := range m.freeze() {
+			f := c.Fingerprint()
+			if state := m.states[id]; state != record.FingerprintLive {
+				f = record.Fingerprint{SourceID: id, Count: 1, State: state}
+			}
+			batch = append(batch, f)
 			if len(batch) == 100 {
 				if !yield(batch, nil) {
 					return
@@ -56,6 +62,10 @@ func (m *inMemory) Fetch(_ context.Context, entity string, ids []string) ([]Obje
 	for _, id := range ids {
 		if o, ok := m.extra[id]; ok {
 			list = append(list, o)
+		}
+		if state := m.states[id]; state != record.FingerprintLive {
+			list = append(list, Object{SourceID: id, State: state, Note: m.note, Fingerprint: record.Fingerprint{SourceID: id, Count: 1, State: state}})
+			continue
 		}
 		if c, ok := m.changes[id]; ok {
 			o := Object{SourceID: id, Version: c.Version, Change: c, Sealed: !m.forged[id]}

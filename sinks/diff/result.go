@@ -28,7 +28,7 @@ const (
 	Changed    Class = "changed"    // on both, different
 	InFlight   Class = "in_flight"  // it moved while it was compared, or since the left side was made, and that is all that differs
 	Unresolved Class = "unresolved" // it kept moving, or could not be read again
-	Rejected   Class = "rejected"   // on the left, kept as a reject on the right
+	Rejected   Class = "rejected"   // on one side, kept as a reject on the other; or it cannot be mapped
 	Excluded   Class = "excluded"   // by a named rule, e.g. "merged into another contact"
 )
 
@@ -46,7 +46,7 @@ const (
 // Counts are the terms of the conservation law of one entity:
 //
 //	Source = Matched + Changed + Missing + Rejected + Excluded + InFlight + Unresolved
-//	Target = Matched + Changed + Extra + InFlightTarget + UnresolvedTarget
+//	Target = Matched + Changed + Extra + RejectedTarget + ExcludedTarget + InFlightTarget + UnresolvedTarget
 //
 // where an object that is in flight or unresolved counts on each side on which it was when the sides were read. Objects that are gone
 // on a side do not count on it. Of knowledge the objects are conversations that have any.
@@ -66,6 +66,9 @@ type Counts struct {
 	UnresolvedTarget int64            `json:"unresolved_target"`
 	Rejected         map[string]int64 `json:"rejected"` // by reason
 	Excluded         map[string]int64 `json:"excluded"` // by rule
+	// Of the right side's objects: what the left side keeps as a reject, or leaves out, as where the database is on the left.
+	RejectedTarget map[string]int64 `json:"rejected_target,omitempty"`
+	ExcludedTarget map[string]int64 `json:"excluded_target,omitempty"`
 }
 
 // Tally is what was read of one side, counted where it comes in, and what became of it. It is kept apart from Counts, which are made

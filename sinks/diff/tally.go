@@ -28,6 +28,7 @@ func newTallied(entity string, level Level) *tallied {
 	t := &tallied{index: make(map[string]int), links: make(map[string]bool), sampled: make(map[Class][]keyed)}
 	t.Name = entity
 	t.Counts.Rejected, t.Counts.Excluded = make(map[string]int64), make(map[string]int64)
+	t.Counts.RejectedTarget, t.Counts.ExcludedTarget = make(map[string]int64), make(map[string]int64)
 	x := tables[entity]
 	add := func(name, why string) {
 		t.index[name] = len(t.columns)
@@ -82,9 +83,17 @@ func (t *tallied) count(j judgement, l, r, byRule bool) {
 	case Extra:
 		c.Extra++
 	case Rejected:
-		c.Rejected[j.reason]++
+		byReason := c.Rejected
+		if r {
+			byReason = c.RejectedTarget
+		}
+		byReason[j.reason]++
 	case Excluded:
-		c.Excluded[j.reason]++
+		byRule := c.Excluded
+		if r {
+			byRule = c.ExcludedTarget
+		}
+		byRule[j.reason]++
 	case InFlight:
 		c.InFlight += one(l)
 		c.InFlightTarget += one(r)
@@ -170,16 +179,18 @@ func (t *tallied) finish() Entity {
 	return t.Entity
 }
 
-// sum is the left or the right side of the law.
+// classes are the sums of both sides of the law.
 func (c *Counts) classes() (source, target int64) {
-	source = c.Matched + c.Changed + c.Missing + c.InFlight + c.Unresolved
-	for _, n := range c.Rejected {
-		source += n
+	source = c.Matched + c.Changed + c.Missing + c.InFlight + c.Unresolved + total(c.Rejected) + total(c.Excluded)
+	target = c.Matched + c.Changed + c.Extra + c.InFlightTarget + c.UnresolvedTarget + total(c.RejectedTarget) + total(c.ExcludedTarget)
+	return source, target
+}
+
+func total(counts map[string]int64) (sum int64) {
+	for _, n := range counts {
+		sum += n
 	}
-	for _, n := range c.Excluded {
-		source += n
-	}
-	return source, c.Matched + c.Changed + c.Extra + c.InFlightTarget + c.UnresolvedTarget
+	return sum
 }
 
 // check enforces the law of conservation; nil if it holds.

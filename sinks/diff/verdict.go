@@ -52,9 +52,7 @@ func (r *Report) totals() (t totals) {
 		t.missing += c.Missing
 		t.extra += c.Extra
 		t.changed += c.Changed
-		for _, n := range c.Rejected {
-			t.rejected += n
-		}
+		t.rejected += total(c.Rejected) + total(c.RejectedTarget)
 		t.unverified += c.Unverified
 	}
 	return t

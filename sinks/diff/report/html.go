@@ -124,7 +124,7 @@ var definitions = []definition{
 	{"changed", "changed", "On both sides, with a column that differs."},
 	{"missing", "missing", "On the left side and not on the right."},
 	{"extra", "extra", "On the right side and not on the left."},
-	{"rejected", "rejected", "On the left side; it could not be loaded and is kept as a reject, with the reason."},
+	{"rejected", "rejected", "On one side; on the other it could not be loaded and is kept as a reject, with the reason."},
 	{"excluded", "excluded", "Left out by a named rule."},
 	{"in_flight", "in flight", "Changed while it was compared, or since the left side was made, and that is all that differs."},
 	{"unresolved", "unresolved", "It kept changing, or could not be read again, so nothing is known of it."},

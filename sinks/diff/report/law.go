@@ -25,10 +25,10 @@ func leftTerms(c diff.Counts) []term {
 
 // rightTerms is what the right side's objects came to.
 func rightTerms(c diff.Counts) []term {
-	return nonZero([]term{
-		{"matched", "matched", c.Matched}, {"changed", "changed", c.Changed}, {"extra", "extra", c.Extra},
-		{"in_flight", "in flight", c.InFlightTarget}, {"unresolved", "unresolved", c.UnresolvedTarget},
-	})
+	terms := []term{{"matched", "matched", c.Matched}, {"changed", "changed", c.Changed}, {"extra", "extra", c.Extra}}
+	terms = append(terms, named("rejected", c.RejectedTarget)...)
+	terms = append(terms, named("excluded", c.ExcludedTarget)...)
+	return nonZero(append(terms, term{"in_flight", "in flight", c.InFlightTarget}, term{"unresolved", "unresolved", c.UnresolvedTarget}))
 }
 
 func named(class string, counts map[string]int64) []term {

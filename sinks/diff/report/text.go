@@ -247,15 +247,18 @@ func classTotal(c diff.Counts, class diff.Class) int64 {
 	case diff.Unresolved:
 		n = max(c.Unresolved, c.UnresolvedTarget)
 	case diff.Rejected:
-		for _, k := range c.Rejected {
-			n += k
-		}
+		n = total(c.Rejected) + total(c.RejectedTarget)
 	case diff.Excluded:
-		for _, k := range c.Excluded {
-			n += k
-		}
+		n = total(c.Excluded) + total(c.ExcludedTarget)
 	}
 	return n
+}
+
+func total(counts map[string]int64) (sum int64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }
 
 // fact is a line of a report's head.

@@ -106,7 +106,7 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 			continue // no id of Intercom's
 		}
 		if strings.Contains(id, " ") { // the name that a reject without an id was given
-			objects = append(objects, diff.Object{SourceID: id, State: record.FingerprintRejected, Note: l.reason(kind, id)})
+			objects = append(objects, rejected(entity, id, l.reason(kind, id)))
 			continue
 		}
 		ask = append(ask, id)
@@ -117,7 +117,7 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	}
 	l.takeRejects(nil, kind, rejects)
 	for _, r := range rejects {
-		objects = append(objects, diff.Object{SourceID: r.ID, State: record.FingerprintRejected, Note: reasonOf(r)})
+		objects = append(objects, rejected(entity, r.ID, reasonOf(r)))
 	}
 	for _, c := range changes {
 		c.Version.FetchedAt = time0 // see take
@@ -139,6 +139,16 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 		objects = append(objects, o)
 	}
 	return objects, nil
+}
+
+// rejected is an object that is there and cannot be mapped. Of its knowledge nothing is known.
+func rejected(entity, id, why string) diff.Object {
+	o := diff.Object{SourceID: id, State: record.FingerprintRejected, Note: why}
+	o.Fingerprint = record.Fingerprint{SourceID: id, State: o.State}
+	if entity != knowledge {
+		o.Fingerprint.Count = 1
+	}
+	return o
 }
 
 func (l *Live) reason(kind record.Kind, id string) string {
