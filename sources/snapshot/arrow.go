@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	arrowparquet "github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/compress"
 	arrowfile "github.com/apache/arrow/go/v17/parquet/file"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 	"github.com/parquet-go/parquet-go"
@@ -77,6 +78,23 @@ func sameSchema(f *arrowfile.Reader, want *parquet.Schema) error {
 		if c.Path() != name || int(c.PhysicalType()) != int(leaf.Node.Type().Kind()) ||
 			int(c.MaxDefinitionLevel()) != leaf.MaxDefinitionLevel || int(c.MaxRepetitionLevel()) != leaf.MaxRepetitionLevel {
 			return fmt.Errorf("its column %d is %s (%s), and should be %s (%s)", i, c.Path(), c.PhysicalType(), name, leaf.Node.Type())
+		}
+	}
+	return nil
+}
+
+// sameCodec checks that the file is compressed as this program compresses.
+func sameCodec(f *arrowfile.Reader) error {
+	for g := range f.NumRowGroups() {
+		group := f.MetaData().RowGroup(g)
+		for i := range group.NumColumns() {
+			c, err := group.ColumnChunk(i)
+			if err != nil {
+				return err
+			}
+			if codec := c.Compression(); codec != compress.Codecs.Zstd {
+				return fmt.Errorf("it is compressed by %s", codec)
+			}
 		}
 	}
 	return nil

@@ -94,6 +94,9 @@ func (c *checker) check(ctx context.Context, info *file.FileInfo, data []byte) e
 	if err := sameSchema(f, schema); err != nil {
 		return err
 	}
+	if err := sameCodec(f); err != nil {
+		return err
+	}
 	if err := sameMeta(f, &c.run.Manifest, info); err != nil {
 		return err
 	}

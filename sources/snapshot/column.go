@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"haloingest/pipeline/record"
 )
@@ -141,6 +142,13 @@ func (r *reader) open(file string, data []byte, schema *parquet.Schema) (*parque
 	}
 	if !parquet.EqualNodes(f.Root(), schema) {
 		return nil, corrupt(file, "does not have the columns of its table")
+	}
+	for _, group := range f.Metadata().RowGroups {
+		for i := range group.Columns {
+			if codec := group.Columns[i].MetaData.Codec; codec != format.Zstd { // others' decoders do not stand damage as well
+				return nil, corrupt(file, "is compressed by %s", codec)
+			}
+		}
 	}
 	return f, nil
 }

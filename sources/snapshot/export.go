@@ -81,6 +81,9 @@ func (s *Snapshot) exportFile(ctx context.Context, r *Reader, info *file.FileInf
 		if err := sameSchema(f, schemaOf(info)); err != nil {
 			return err
 		}
+		if err := sameCodec(f); err != nil {
+			return err
+		}
 		return records(ctx, f, func(rec arrow.Record) error { failed = out.write(rec); return failed })
 	})
 	switch {
