@@ -126,7 +126,7 @@ func (a *app) mendFromIntercom(c *cli.Context, ws *workspace, id record.UUID, re
 	}
 	m.source = live
 	m.job, err = runner.Start(c.Context, ingest.Request{Kind: ingest.KindRepair, Repair: &ingest.Repair{
-		Diff: id, Strays: repairs.Strays,
+		Diff: id, Strays: repairs.Strays, StrayKnowledge: repairs.StrayKnowledge,
 		IDs: func(_ context.Context, kind record.Kind) iter.Seq2[string, error] {
 			return func(yield func(string, error) bool) {
 				for _, id := range repairs.IDs(kind) {

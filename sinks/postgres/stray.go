@@ -60,3 +60,31 @@ func (r *Run) strays(ctx context.Context, tx pgx.Tx, kind record.Kind, ids []rec
 	})
 	return list, err
 }
+
+// DropStrayKnowledge deletes knowledge that its conversations do not have, keeping it as it was for an undo. The caller has read these
+// conversations and loaded what there was. Of a conversation that is known to be gone (ingest.tombstones) and has no row that shows it all goes
+// that bears this program's keys, and so do those of the given rows that name it. Of one that this run has loaded those of the given rows
+// go that the run did not write with it. It returns how many rows went. ErrFenced if the lease is lost.
+func (r *Run) DropStrayKnowledge(ctx context.Context, conversations []string, rows []record.UUID) (int64, error) {
+	var n int64
+	const what = "delete knowledge that its conversation does not have"
+	transcripts := make([]record.UUID, len(conversations))
+	for i, id := range conversations {
+		transcripts[i] = record.RowID(r.lease.org, record.KindConversation, id)
+	}
+	err := r.guarded(ctx, what, func(tx pgx.Tx) error {
+		// What is gone or loaded now must still be so when this is committed; see loader.lock.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", linkLock(r.lease.org)); err != nil {
+			return err
+		}
+		x := images.knowledge
+		using := `unnest($3::text[], $4::uuid[]) AS k(source, transcript) LEFT JOIN public.transcripts v ON v.org_id = $1::uuid AND v.id = k.transcript
+			AND v.deleted_at IS NULL`
+		where := `t.source_id = k.source AND t.deleted_at IS NULL AND CASE
+			WHEN v.id IS NULL THEN EXISTS (SELECT FROM ingest.tombstones g WHERE g.org_id = $1::uuid AND g.kind = 'conversation' AND g.source_id = k.source)
+				AND (t.id = ANY ($5::uuid[]) OR starts_with(t.key, 'intercom:') OR starts_with(t.key, 'distilled:intercom:'))
+			ELSE v.run_id = $2::uuid AND t.run_id IS DISTINCT FROM $2::uuid AND t.id = ANY ($5::uuid[]) END`
+		return tx.QueryRow(ctx, x.removing(using, where, "count(*)"), r.lease.org, r.ID, conversations, transcripts, rows).Scan(&n)
+	})
+	return n, err
+}

@@ -141,7 +141,22 @@ func (l *Repairs) IDs(kind record.Kind) []string {
 	return slices.Compact(ids)
 }
 
-// Strays are the rows of a kind that no object is bound to. Such knowledge goes when its conversation is loaded.
+// StrayKnowledge are the conversations of which there is knowledge that the source has not, and the rows among it that hang elsewhere.
+func (l *Repairs) StrayKnowledge() (conversations []string, rows []record.UUID) {
+	for _, r := range l.list {
+		if r.Entity != knowledge || r.Action != Withdraw && r.RowID == "" {
+			continue
+		}
+		conversations = append(conversations, r.SourceID)
+		if id, err := record.ParseUUID(r.RowID); err == nil {
+			rows = append(rows, id)
+		}
+	}
+	slices.Sort(conversations)
+	return slices.Compact(conversations), rows
+}
+
+// Strays are the rows of a kind that no object is bound to. For knowledge see StrayKnowledge.
 func (l *Repairs) Strays(kind record.Kind) []record.UUID {
 	var rows []record.UUID
 	for _, r := range l.list {

@@ -57,6 +57,10 @@ func TestRepairsNameEachObjectOnceAndInAFixedOrder(t *testing.T) {
 	if n := len(forth.Strays(record.KindTicket)); n != 1 || len(forth.Strays(record.KindConversation)) != 0 {
 		t.Errorf("%d stray tickets, want 1, and no stray conversation", n)
 	}
+	conversations, rows := forth.StrayKnowledge()
+	if len(rows) != 1 || rows[0].String() != row || !cmp.Equal(conversations, []string{"8"}) {
+		t.Errorf("stray knowledge of conversations %v, rows %v; want %s of conversation 8", conversations, rows, row)
+	}
 	if diff := cmp.Diff("1 to load, 2 to write anew, 2 to be confirmed as gone, 1 whose knowledge is to be withdrawn", forth.Summary()); diff != "" {
 		t.Error(diff)
 	}

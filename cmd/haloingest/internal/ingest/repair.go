@@ -23,6 +23,9 @@ type Repair struct {
 	// Strays are rows that name one of these objects without being the row that it is bound to. They are marked deleted
 	// when the objects have been read.
 	Strays func(kind record.Kind) []record.UUID
+	// StrayKnowledge names conversations of which there is knowledge that they do not have, and rows of it that hang
+	// elsewhere. They are deleted where the conversation was read and has them not, or is confirmed to be gone.
+	StrayKnowledge func() (conversations []string, rows []record.UUID)
 }
 
 // strayStream reads nothing: when its turn comes, all objects have been read.
@@ -46,7 +49,15 @@ func (r *Run) buryStrays(ctx context.Context) error {
 			r.runner.Log.Info("marked rows as deleted that no object is bound to", "table", kind.Table(), "rows", n)
 		}
 	}
-	return nil
+	conversations, rows := r.request.Repair.StrayKnowledge()
+	if len(conversations) == 0 {
+		return nil
+	}
+	n, err := r.run.DropStrayKnowledge(ctx, conversations, rows)
+	if err == nil && n > 0 {
+		r.runner.Log.Info("deleted knowledge that its conversation does not have", "rows", n)
+	}
+	return err
 }
 
 // repairStream reads the objects of a kind by id. What is gone becomes a tombstone: nothing is marked deleted that was
