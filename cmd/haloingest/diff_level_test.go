@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"haloingest/sinks/diff"
+	"haloingest/sources/intercom/intercomtest"
 )
 
 // A listing names conversations that Intercom has, so a row that somebody added is found by it, also one whose id no object gives.
@@ -64,4 +67,36 @@ func sum(counts map[string]int64) (n int64) {
 		n += k
 	}
 	return n
+}
+
+// A request that fails leaves a part unverified: it is no difference.
+func TestConversationsThatIntercomDoesNotGiveAreUnverified(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, diffWorkspace)
+	b.connect()
+	b.must([]string{"backfill"})
+	ids := slices.Sorted(b.sim.Ledger().IDs(intercomtest.Conversations))
+	b.sql("DELETE FROM public.knowledge WHERE source_id = '"+ids[5]+"'", "DELETE FROM public.transcripts WHERE source_id = '"+ids[5]+"'")
+	if err := b.sim.SetFaults(
+		intercomtest.Fault{Kind: intercomtest.FaultServerError, Path: "GET /conversations/" + ids[2]},
+		intercomtest.Fault{Kind: intercomtest.FaultServerError, Path: "GET /conversations/" + ids[5]},
+	); err != nil {
+		t.Fatal(err)
+	}
+	c := b.diff("intercom", "postgres", "--only", "conversations") // the other order: sinks/diff, which need not wait for retries
+	if c.code != exitIncomplete || c.Verdict != diff.VerdictUnverified {
+		t.Errorf("code %d, %s", c.code, c.Sentence)
+	}
+	unread := map[string]bool{}
+	for _, f := range c.findings {
+		if f.Class != diff.Unresolved || !strings.HasPrefix(f.Cause, "could not be read: ") {
+			t.Errorf("%s %s is %s: %s", f.Entity, f.SourceID, f.Class, f.Cause)
+		}
+		unread[f.Entity+" "+f.SourceID] = true
+	}
+	for _, id := range []string{ids[2], ids[5]} {
+		if !unread["transcripts "+id] {
+			t.Errorf("nothing is said of %s", id)
+		}
+	}
 }

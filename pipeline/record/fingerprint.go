@@ -34,11 +34,12 @@ const (
 	// FingerprintDoubtful is no object but a mark on one that the side also yields: something that no hash covers is wrong with it (a link
 	// to another row), so it is looked at in full whatever the hashes say.
 	FingerprintDoubtful
+	FingerprintUnread // it is there, but could not be read, so nothing is known of its present state
 )
 
 // Live reports whether the object counts as being there.
 func (s FingerprintState) Live() bool {
-	return s == FingerprintLive || s == FingerprintShared || s == FingerprintRejected
+	return s == FingerprintLive || s == FingerprintShared || s == FingerprintRejected || s == FingerprintUnread
 }
 
 // Fingerprint is the change's: of its row, or of its tombstone. The row must be sealed. Tombstones count as gone.

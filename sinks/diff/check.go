@@ -219,6 +219,10 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 	shifted := s.first[left].live() != l.live() || s.first[right].live() != r.live()
 	changing := c.moves && (moved || shifted && s.looks < c.o.Rounds)
 	switch {
+	case unread(l, lo) != "" && !kept(ro):
+		return judgement{class: Unresolved, cause: unread(l, lo)}, true
+	case unread(r, ro) != "" && !kept(lo):
+		return judgement{class: Unresolved, cause: unread(r, ro)}, true
 	case !l.live() && !r.live():
 		return judgement{class: InFlight, cause: "gone from both sides since they were read", converged: true}, true
 	case l.live() && r.live() && (l.state == record.FingerprintRejected || r.state == record.FingerprintRejected):
@@ -241,6 +245,22 @@ func (c *checker) classify(s *suspect, lo, ro *Object, moved, differs bool) (jud
 		return c.classifyMissing(s, l, r, ro, static, changing)
 	}
 	return c.classifyExtra(s, l, r, lo, ro, static, changing)
+}
+
+// unread says why an object could not be read, "" if it was. Of knowledge only the object may say so.
+func unread(h *half, o *Object) string {
+	switch {
+	case o != nil && o.State == record.FingerprintUnread:
+		return "could not be read: " + or(o.Note, "the reason is not known")
+	case h.live() && h.state == record.FingerprintUnread:
+		return "could not be read"
+	}
+	return ""
+}
+
+// kept reports whether a side knows the object as a reject, and does not have it.
+func kept(o *Object) bool {
+	return o != nil && o.State == record.FingerprintRejected && o.Fingerprint.Count == 0
 }
 
 func (c *checker) whyChanged(l, r *half, lo, ro *Object) string {

@@ -56,3 +56,28 @@ func TestWhatTheRightSideCouldNotMapIsRejectedOrChanged(t *testing.T) {
 		t.Errorf("counts %+v", c)
 	}
 }
+
+// That Intercom did not answer says nothing of the object.
+func TestWhatCouldNotBeReadIsUnresolvedOnWhicheverSide(t *testing.T) {
+	unread := map[string]record.FingerprintState{"1001": record.FingerprintUnread, "1002": record.FingerprintUnread, "1003": record.FingerprintUnread}
+	left := newScene(5)
+	left.l.moves, left.l.states, left.l.note = true, unread, "status 500"
+	delete(left.r.changes, "1002")
+	delete(left.r.changes, "1003")
+	left.r.extra = map[string]Object{"1003": {SourceID: "1003", State: record.FingerprintRejected, Note: "details"}}
+	r := left.want(t, VerdictDifferent,
+		"rejected 1003 after 1: rejected: details",
+		"unresolved 1001 after 1: could not be read: status 500",
+		"unresolved 1002 after 1: could not be read: status 500")
+	if c := r.Entities[0].Counts; c.Unresolved != 2 || c.UnresolvedTarget != 1 || c.Unverified != 2 {
+		t.Errorf("counts %+v", c)
+	}
+	right := newScene(5)
+	right.l.moves = true
+	right.r.states, right.r.note = unread, "status 500"
+	delete(right.l.changes, "1002")
+	right.want(t, VerdictUnverified,
+		"unresolved 1001 after 1: could not be read: status 500",
+		"unresolved 1002 after 1: could not be read: status 500",
+		"unresolved 1003 after 1: could not be read: status 500")
+}

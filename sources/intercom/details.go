@@ -33,7 +33,7 @@ func NewDetails(c *Client, o DetailOptions) *Details {
 }
 
 // Name is "details".
-func (d *Details) Name() string { return "details" }
+func (d *Details) Name() string { return StageDetails }
 
 // Process completes the objects of one batch. An error is a *Error that would befall other objects as well: a
 // dead token, a missing permission, an outage.

@@ -15,8 +15,14 @@ import (
 	"haloingest/pipeline/record"
 )
 
-// stageName is what rejects of this package's sources are filed under.
-const stageName = "intercom"
+// What rejects of this package are filed under. One of StageDetails was not read; one of StageLists is a row of a list that is no object,
+// which is its payload, or, without a payload, an object that was asked for and not read.
+const (
+	StageLists   = "intercom"
+	StageDetails = "details"
+)
+
+const stageName = StageLists
 
 // text is a JSON string, or a number where Intercom sends an id as one; anything else is "".
 type text string

@@ -106,7 +106,7 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 			continue // no id of Intercom's
 		}
 		if strings.Contains(id, " ") { // the name that a reject without an id was given
-			objects = append(objects, rejected(entity, id, l.reason(kind, id)))
+			objects = append(objects, refused(entity, id, record.FingerprintRejected, l.reason(kind, id)))
 			continue
 		}
 		ask = append(ask, id)
@@ -117,7 +117,7 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	}
 	l.takeRejects(nil, kind, rejects)
 	for _, r := range rejects {
-		objects = append(objects, rejected(entity, r.ID, reasonOf(r)))
+		objects = append(objects, refused(entity, r.ID, stateOf(r), reasonOf(r)))
 	}
 	for _, c := range changes {
 		c.Version.FetchedAt = time0 // see take
@@ -141,14 +141,22 @@ func (l *Live) Fetch(ctx context.Context, entity string, ids []string) ([]diff.O
 	return objects, nil
 }
 
-// rejected is an object that is there and cannot be mapped. Of its knowledge nothing is known.
-func rejected(entity, id, why string) diff.Object {
-	o := diff.Object{SourceID: id, State: record.FingerprintRejected, Note: why}
-	o.Fingerprint = record.Fingerprint{SourceID: id, State: o.State}
+// refused is an object that is there and could not be read or mapped. Of its knowledge nothing is known.
+func refused(entity, id string, state record.FingerprintState, why string) diff.Object {
+	o := diff.Object{SourceID: id, State: state, Note: why, Fingerprint: record.Fingerprint{SourceID: id, State: state}}
 	if entity != knowledge {
 		o.Fingerprint.Count = 1
 	}
 	return o
+}
+
+// stateOf says whether an object was read and could not be mapped, or was not read: what Details and Confirm reject is what
+// Intercom did not give. A row of a list has a payload, and was read.
+func stateOf(r pipeline.Reject) record.FingerprintState {
+	if r.Stage == intercom.StageDetails || r.Stage == intercom.StageLists && r.Payload == nil {
+		return record.FingerprintUnread
+	}
+	return record.FingerprintRejected
 }
 
 func (l *Live) reason(kind record.Kind, id string) string {

@@ -326,7 +326,7 @@ func (l *Live) take(list []record.Fingerprint, c *record.Change) ([]record.Finge
 	return append(list, c.Fingerprint()), nil
 }
 
-// takeRejects adds what cannot be mapped. It is there all the same, and why it is rejected is kept for Fetch.
+// takeRejects adds what could not be read or mapped. It is there all the same, and why it is rejected is kept for Fetch.
 func (l *Live) takeRejects(list []record.Fingerprint, kind record.Kind, rejects []pipeline.Reject) []record.Fingerprint {
 	if len(rejects) == 0 {
 		return list
@@ -347,7 +347,7 @@ func (l *Live) takeRejects(list []record.Fingerprint, kind record.Kind, rejects 
 		if len(known) < mostReasons {
 			known[id] = reasonOf(r)
 		}
-		list = append(list, record.Fingerprint{SourceID: id, Count: 1, State: record.FingerprintRejected})
+		list = append(list, record.Fingerprint{SourceID: id, Count: 1, State: stateOf(r)})
 	}
 	return list
 }

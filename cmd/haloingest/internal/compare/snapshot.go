@@ -237,7 +237,7 @@ func (s *Snapshot) Fetch(ctx context.Context, entity string, ids []string) ([]di
 		o := diff.Object{SourceID: id}
 		switch {
 		case !ok && rejects[id] != "":
-			o = rejected(entity, id, rejects[id])
+			o = refused(entity, id, record.FingerprintRejected, rejects[id])
 		case !ok:
 			continue
 		case c.Gone != nil && c.Gone.Why == record.GoneMerged:
