@@ -77,6 +77,13 @@ func (o *Options) entities() ([]string, error) {
 func (d *run) entity(ctx context.Context, entity string) (err error) {
 	began := d.o.Now()
 	t := newTallied(entity, d.o.Level)
+	for _, side := range d.sides {
+		if l, ok := side.(Lister); ok && d.o.Level == LevelFast {
+			if listed := l.Listed(entity); listed != nil {
+				t.covered = listed
+			}
+		}
+	}
 	if d.o.Level == LevelCount {
 		err = d.count(ctx, t)
 	} else {

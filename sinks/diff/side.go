@@ -26,8 +26,10 @@ type Side interface {
 // FetchBatch is the most ids that one Fetch is asked for.
 const FetchBatch = 500
 
-// A Side may also be a Counter, a Noter or a Meter.
+// A Side may also be a Lister, a Counter, a Noter or a Meter.
 type (
+	// Lister yields at LevelFast, for some entities, hashes of what a listing tells: of these columns. Of others they are the content hashes.
+	Lister interface{ Listed(entity string) []string }
 	// Counter counts the objects of an entity in a second way, independently of Fingerprints and of the same state: those that are live, of
 	// knowledge the conversations that have any. An exact count must agree with what was read; another one is good for LevelCount only.
 	Counter interface {

@@ -12,7 +12,8 @@ const samples = 20
 // tallied is the result of one entity while it is made.
 type tallied struct {
 	Entity
-	matchedRows int64 // rows of objects that were equal by their hashes
+	matchedRows int64    // rows of objects that were equal by their hashes
+	covered     []string // columns that those hashes cover; nil: all
 	columns     []Column
 	index       map[string]int
 	links       map[string]bool
@@ -29,6 +30,13 @@ func newTallied(entity string, level Level) *tallied {
 	t.Name = entity
 	t.Counts.Rejected, t.Counts.Excluded = make(map[string]int64), make(map[string]int64)
 	t.Counts.RejectedTarget, t.Counts.ExcludedTarget = make(map[string]int64), make(map[string]int64)
+	if level == LevelCount {
+		t.columns = []Column{}
+		return t
+	}
+	if level == LevelFast {
+		t.covered = []string{"content_hash"}
+	}
 	x := tables[entity]
 	add := func(name, why string) {
 		t.index[name] = len(t.columns)
@@ -163,7 +171,8 @@ func (t *tallied) sample(f Finding, key digest) {
 // finish makes the entity's result.
 func (t *tallied) finish() Entity {
 	for i := range t.columns {
-		if col := &t.columns[i]; col.NotCompared == "" {
+		col := &t.columns[i]
+		if col.NotCompared == "" && (t.covered == nil || slices.Contains(t.covered, col.Name)) {
 			col.Compared += t.matchedRows
 			col.Equal += t.matchedRows
 		}

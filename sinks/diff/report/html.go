@@ -34,6 +34,7 @@ type view struct {
 
 type entityView struct {
 	Name, Title, Unit string
+	Caption           string // of the table of columns
 	Counts            diff.Counts
 	Elapsed           string
 	Share             string // of the left side that matched
@@ -137,6 +138,10 @@ func entityOf(r diff.Report, e diff.Entity) entityView {
 		v.Elapsed = page.Span(e.Elapsed)
 	}
 	v.Unit = "objects"
+	v.Caption = "Columns of an object that is equal as a whole count as equal."
+	if r.Level == diff.LevelFast {
+		v.Caption = "Most objects were compared by their version or stored hash only; the other columns are those of objects that were looked at."
+	}
 	if e.Name == "knowledge" {
 		v.Unit = "conversations with knowledge"
 	}
@@ -146,10 +151,11 @@ func entityOf(r diff.Report, e diff.Entity) entityView {
 	}
 	var most int64
 	for _, col := range e.Columns {
-		if col.NotCompared != "" {
+		if col.NotCompared != "" && r.Level != diff.LevelCount {
 			v.NotCompared = append(v.NotCompared, page.Visible(col.Name)+" ("+page.Visible(col.NotCompared)+")")
-			continue
 		}
+	}
+	for _, col := range comparedColumns(r, e) {
 		cv := columnView{Column: col}
 		cv.Name = page.Visible(col.Name)
 		for _, t := range named("", col.EqualByRule) {

@@ -35,6 +35,7 @@ func Text(w io.Writer, r diff.Report) error {
 	for _, e := range r.Entities {
 		entityText(&b, r, e)
 	}
+	notCompared(&b, r)
 	if len(r.Checks) > 0 {
 		fmt.Fprint(&b, "\nCounted a second way\n")
 		rows := [][]string{{"what", "expected", "counted", ""}}
@@ -73,21 +74,13 @@ func entityText(b *bytes.Buffer, r diff.Report, e diff.Entity) {
 	if e.Counts.InFlight+e.Counts.InFlightTarget > 0 {
 		fmt.Fprintf(b, "  %s of those in flight equal in the end\n", page.Count(e.Counts.Converged))
 	}
-	if len(e.Columns) > 0 {
+	if columns := comparedColumns(r, e); len(columns) > 0 {
 		fmt.Fprintln(b)
 		rows := [][]string{{"column", "compared", "equal", "equal by rule", "different"}}
-		var left []string
-		for _, c := range e.Columns {
-			if c.NotCompared != "" {
-				left = append(left, page.Visible(c.Name)+" ("+page.Visible(c.NotCompared)+")")
-				continue
-			}
+		for _, c := range columns {
 			rows = append(rows, []string{page.Visible(c.Name), page.Count(c.Compared), page.Count(c.Equal), byRule(c), page.Count(c.Different)})
 		}
 		table(b, rows, 1, 2, 3, 4)
-		if len(left) > 0 {
-			fmt.Fprintf(b, "  not compared: %s\n", strings.Join(left, ", "))
-		}
 	}
 	for _, g := range groups(e) {
 		fmt.Fprintf(b, "\n  %s: %s\n", g.Title, g.Shown)
@@ -97,6 +90,44 @@ func entityText(b *bytes.Buffer, r diff.Report, e diff.Entity) {
 				fmt.Fprintf(b, "      %s: %s | %s\n", place(c), page.Visible(c.Left), page.Visible(c.Right))
 			}
 		}
+	}
+}
+
+// comparedColumns are those of which the report has something to say: of totals there are no columns, and stored hashes leave out
+// what no object was looked at for.
+func comparedColumns(r diff.Report, e diff.Entity) []diff.Column {
+	var list []diff.Column
+	for _, c := range e.Columns {
+		if c.NotCompared == "" && r.Level != diff.LevelCount && (c.Compared > 0 || r.Level != diff.LevelFast) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// notCompared names the columns that are never compared, each reason once.
+func notCompared(b *bytes.Buffer, r diff.Report) {
+	if r.Level == diff.LevelCount {
+		return // no column is
+	}
+	var reasons []string
+	columns := map[string][]string{}
+	for _, e := range r.Entities {
+		for _, c := range e.Columns {
+			if c.NotCompared == "" {
+				continue
+			}
+			if columns[c.NotCompared] == nil {
+				reasons = append(reasons, c.NotCompared)
+			}
+			columns[c.NotCompared] = append(columns[c.NotCompared], page.Visible(e.Name)+"."+page.Visible(c.Name))
+		}
+	}
+	if len(reasons) > 0 {
+		fmt.Fprint(b, "\nNot compared\n")
+	}
+	for _, why := range reasons {
+		fmt.Fprintf(b, "  - %s: %s\n", strings.Join(columns[why], ", "), page.Visible(why))
 	}
 }
 
@@ -161,7 +192,7 @@ func described(f diff.Finding) string {
 	case !f.RightAt.IsZero():
 		parts = append(parts, "updated "+page.Moment(f.RightAt))
 	}
-	if f.Rounds > 0 {
+	if f.Rounds > 1 { // everything that is found was looked at once
 		parts = append(parts, "looked at "+page.Plural(int64(f.Rounds), "more time"))
 	}
 	if f.Converged {

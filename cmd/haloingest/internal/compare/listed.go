@@ -86,6 +86,14 @@ func (s ListedDatabase) Fingerprints(ctx context.Context, entity string, level d
 	}
 }
 
+// Listed names what both sides know of a conversation without reading it.
+func (s ListedDatabase) Listed(entity string) []string {
+	if entity != transcripts {
+		return nil
+	}
+	return []string{"expected_message_count", "source_updated_at"}
+}
+
 type stop struct{}
 
 func (stop) Error() string { return "the reader wants no more" }
@@ -111,6 +119,14 @@ func (s ListedSnapshot) Fingerprints(ctx context.Context, entity string, level d
 			}
 		}
 	}
+}
+
+// Listed names what both sides know of a conversation without reading it.
+func (s ListedSnapshot) Listed(entity string) []string {
+	if entity != transcripts {
+		return nil
+	}
+	return []string{"source_updated_at"}
 }
 
 // Counted is the workspace by its totals alone.
