@@ -300,11 +300,23 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 	if l.state == record.FingerprintRejected {
 		return unmapped, true
 	}
-	cause := "never loaded"
+	cause := c.notThere()
 	if ro != nil && ro.Note != "" {
 		cause = ro.Note
 	}
 	return judgement{class: Missing, cause: cause}, settled
+}
+
+// notThere is what is known of an object of which the right side has nothing. Of contacts and companies the database still knows what it
+// has loaded when the row is gone.
+func (c *checker) notThere() string {
+	switch name := c.sides[right].Name(); {
+	case name != "postgres":
+		return "not in " + name
+	case c.entity == "end_users" || c.entity == "companies":
+		return "never loaded"
+	}
+	return "not in the database"
 }
 
 var unmapped = judgement{class: Rejected, reason: "could not be mapped", cause: "could not be mapped"}

@@ -111,7 +111,7 @@ type Finding struct {
 	SourceID  string    `json:"source_id"`
 	RowID     string    `json:"row_id,omitempty"` // of knowledge: the row at fault; of others: a row that no object is bound to
 	Class     Class     `json:"class"`
-	Cause     string    `json:"cause,omitempty"` // a sentence: "changed after the watermark", "never loaded", "cut by Intercom at 500 parts", ...
+	Cause     string    `json:"cause,omitempty"` // a sentence: "changed after the watermark", "not in the database", "cut by Intercom at 500 parts", ...
 	Rounds    int       `json:"rounds,omitempty"`
 	LeftAt    time.Time `json:"left_updated_at,omitzero"`
 	RightAt   time.Time `json:"right_updated_at,omitzero"`
