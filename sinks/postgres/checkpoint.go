@@ -54,11 +54,12 @@ func (r *Run) SkipStream(ctx context.Context, stream, why string) error {
 }
 
 func (r *Run) closeStream(ctx context.Context, stream string, complete bool, skipped string) error {
+	// The lease is known to be ours in this transaction; a row of a lower epoch is of a holder that died with its last batch under way.
 	return r.guarded(ctx, "close stream "+stream, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO ingest.checkpoints AS c (org_id, run_id, stream, epoch, seq, complete, skipped)
 			VALUES ($1, $2, $3, $4, 0, $5, nullif($6, ''))
-			ON CONFLICT (org_id, run_id, stream) DO UPDATE SET complete = $5, skipped = nullif($6, ''), updated_at = clock_timestamp()
-				WHERE c.epoch = $4`,
+			ON CONFLICT (org_id, run_id, stream) DO UPDATE SET epoch = excluded.epoch, complete = $5, skipped = nullif($6, ''), updated_at = clock_timestamp()
+				WHERE c.epoch <= $4`,
 			r.lease.org, r.ID, stream, r.lease.epoch, complete, skipped)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrFenced
