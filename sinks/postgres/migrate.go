@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -137,6 +136,9 @@ func knownMigrations() ([]MigrationStatus, error) {
 		}
 		list = append(list, MigrationStatus{Version: version, Name: strings.TrimSuffix(f.Name(), ".sql")})
 	}
+	for version := range queueVersions {
+		list = append(list, MigrationStatus{Version: version, Name: queueName(version)})
+	}
 	sortMigrations(list)
 	return list, nil
 }
@@ -180,7 +182,8 @@ func (db *DB) migrate(ctx context.Context) (names []string, err error) {
 		return err
 	}))
 	defer sessions.Close()
-	provider, err := goose.NewProvider(goose.DialectPostgres, sessions, files, goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(goose.DialectPostgres, sessions, files, goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(queueMigrations(db.pool)...))
 	if err != nil {
 		return nil, err
 	}
@@ -188,10 +191,10 @@ func (db *DB) migrate(ctx context.Context) (names []string, err error) {
 	var partial *goose.PartialError
 	if errors.As(err, &partial) {
 		results = partial.Applied
-		err = fmt.Errorf("migration %s: %w", path.Base(partial.Failed.Source.Path), partial.Err)
+		err = fmt.Errorf("migration %s: %w", appliedName(partial.Failed.Source), partial.Err)
 	}
 	for _, r := range results {
-		names = append(names, strings.TrimSuffix(path.Base(r.Source.Path), ".sql"))
+		names = append(names, appliedName(r.Source))
 	}
 	return names, err
 }

@@ -1,0 +1,1 @@
+// What makes pages pleasant; every page works without it.
