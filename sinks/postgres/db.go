@@ -17,6 +17,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"haloingest/pipeline"
 )
 
 // MinServerVersion is the oldest PostgreSQL major version that works: 14 brought lz4 for TOAST.
@@ -31,6 +33,25 @@ type Options struct {
 	RetryFor time.Duration
 	// Settings are session settings on top of, or instead of, the usual ones; those of the URL go before both.
 	Settings map[string]string
+	// Tracer is told of what every session does, those of leases and sinks included; nil: nobody is.
+	Tracer   pgx.QueryTracer
+	Observer Observer
+}
+
+// Observer is told what happens, by the goroutine in which it happens. Its functions must be quick; those that are nil are not called.
+type Observer struct {
+	// Committed is called after a Sink has made a batch durable. (Not where a COMMIT whose answer was lost turns out to have been one.)
+	Committed func(Committed)
+	// TakenOver is called when a lease was taken of a holder that had not given it back: its process died, or was silent for too long.
+	TakenOver func()
+}
+
+// Committed is what one transaction of a Sink has made durable. What it holds must not be kept or changed.
+type Committed struct {
+	Stream  string
+	Counts  pipeline.Counts // see Sink
+	Rejects int             // objects that were set aside, by any stage
+	Waited  []time.Duration // of each webhook delivery that is done: from when it was received
 }
 
 // DB is the PostgreSQL database that holds Halo's tables and this program's own. It is safe for concurrent use.
@@ -42,6 +63,7 @@ type DB struct {
 	log     *slog.Logger
 	session string // application_name of every session of this DB; unique to it
 	retries time.Duration
+	observe Observer
 	timing  timing
 }
 
@@ -71,7 +93,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 		// The parser's message may quote the URL, and with it the password.
 		return nil, fmt.Errorf("%w: want postgres://user:password@host:port/database or key=value pairs (%s)", ErrURL, parseReason(err))
 	}
-	db := &DB{log: o.Logger, retries: o.RetryFor, timing: usualTiming}
+	db := &DB{log: o.Logger, retries: o.RetryFor, timing: usualTiming, observe: o.Observer}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +111,7 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
+	config.ConnConfig.Tracer = o.Tracer
 	config.MaxConns = int32(min(max(o.MaxConns, 0), math.MaxInt32))
 	if config.MaxConns == 0 {
 		config.MaxConns = 4

@@ -98,12 +98,15 @@ func (l *loader) settle(ctx context.Context, list []record.Delivered) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	tag, err := l.conn.Exec(ctx, `UPDATE ingest.webhook_inbox SET done_at = clock_timestamp(), body = '', error = NULL, retry_at = NULL
-		WHERE org_id = $1 AND id = ANY ($2) AND done_at IS NULL`, l.org, ids)
+	rows, err := l.conn.Query(ctx, `UPDATE ingest.webhook_inbox SET done_at = clock_timestamp(), body = '', error = NULL, retry_at = NULL
+		WHERE org_id = $1 AND id = ANY ($2) AND done_at IS NULL RETURNING done_at - received_at`, l.org, ids)
 	if err != nil {
 		return err
 	}
-	l.counts.Add("webhook/deliveries", tag.RowsAffected())
+	if l.waited, err = pgx.CollectRows(rows, pgx.RowTo[time.Duration]); err != nil {
+		return err
+	}
+	l.counts.Add("webhook/deliveries", int64(len(l.waited)))
 	return nil
 }
 

@@ -249,6 +249,9 @@ func (l *Lease) tryClaim(ctx context.Context, last leaseRow, found bool) (taken 
 		return err
 	})
 	l.alive = sent
+	if f := l.db.observe.TakenOver; f != nil && taken && err == nil && found && !last.released {
+		f()
+	}
 	return taken && err == nil, err
 }
 

@@ -81,6 +81,8 @@ type loader struct {
 	tally   tally                    // of the sink, this batch included
 	fault   func(point string) error // see Sink
 	again   *Again                   // see SinkOptions
+	waited  []time.Duration          // see Committed; like refused
+	refused int
 }
 
 // scratch is memory that batches share.

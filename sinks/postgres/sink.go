@@ -305,6 +305,9 @@ func (s *Sink) attempt(ctx context.Context, w *work, careful bool) (err error) {
 		return err
 	}
 	s.tally.rejects = l.tally.rejects
+	if f := s.run.lease.db.observe.Committed; f != nil {
+		f(Committed{Stream: s.stream, Counts: l.counts, Rejects: l.refused, Waited: l.waited})
+	}
 	if err := s.fault("committed"); err != nil {
 		return err
 	}
@@ -373,6 +376,7 @@ func (l *loader) finish(ctx context.Context, stream string, b pipeline.Batch[rec
 	if err := l.run.insertRejects(ctx, l.tx, stream, fresh); err != nil {
 		return err
 	}
+	l.refused = len(fresh)
 	for _, kind := range record.Kinds {
 		if err := l.run.resolveRejects(ctx, l.tx, kind, loaded[kind], rejects); err != nil {
 			return err

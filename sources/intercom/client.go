@@ -66,8 +66,11 @@ type Options struct {
 	ScrollWait, ScrollPatience time.Duration
 	// Transport replaces the HTTP transport, mostly for tests.
 	Transport http.RoundTripper
-	Clock     Clock
-	Log       *slog.Logger
+	// Wrap, if it is set, is given the transport and returns what is used in its place: something that counts, times or traces. It
+	// finds what is asked for with Endpoint, since a path has ids in it. Client.Close reaches it as CloseIdleConnections.
+	Wrap  func(http.RoundTripper) http.RoundTripper
+	Clock Clock
+	Log   *slog.Logger
 }
 
 // Client reads one workspace. It is safe for concurrent use; all requests of a token should go through
@@ -126,6 +129,9 @@ func New(region, token string, o Options) (*Client, error) {
 	transport := o.Transport
 	if transport == nil {
 		transport = newTransport(o.MaxInFlight)
+	}
+	if o.Wrap != nil {
+		transport = o.Wrap(transport)
 	}
 	assumed := 0
 	if o.BaseURL == "" {

@@ -103,6 +103,15 @@ func (c *Client) do(ctx context.Context, k call) (reply, error) {
 	}
 }
 
+type endpointKey struct{}
+
+// Endpoint is what a request asks for, as in Stats: method and path with placeholders, e.g. "GET /conversations/{id}". It is known of
+// the requests that reach Options.Wrap, and "" of others.
+func Endpoint(r *http.Request) string {
+	endpoint, _ := r.Context().Value(endpointKey{}).(string)
+	return endpoint
+}
+
 // isWell reads the object of the same kind that was read last, once, and reports whether it still can be read.
 func (c *Client) isWell(ctx context.Context, k call) bool {
 	known, ok := c.well.Load(k.endpoint)
@@ -156,6 +165,9 @@ func (c *Client) backoff(n int, retryAfter time.Duration) time.Duration {
 func (c *Client) attempt(ctx context.Context, k call, body []byte) (reply, outcome, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
+	if c.opts.Wrap != nil {
+		ctx = context.WithValue(ctx, endpointKey{}, k.endpoint)
+	}
 	target := *c.base
 	target.Path += k.path
 	target.RawQuery = k.query.Encode()
