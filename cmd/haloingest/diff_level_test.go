@@ -100,3 +100,47 @@ func TestConversationsThatIntercomDoesNotGiveAreUnverified(t *testing.T) {
 		}
 	}
 }
+
+// A contact that was merged away or deleted at Intercom, and is live in the database still, differs in whichever order the sides are
+// named, and against a snapshot that has word of it.
+func TestWhatIsGoneAtIntercomAndLiveInTheDatabaseDiffersInBothOrders(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, diffWorkspace)
+	b.connect()
+	dir := t.TempDir()
+	b.must([]string{"backfill", "--snapshot", dir})
+	// Contacts with a row of their own, and no conversation or ticket that would name the survivor from then on.
+	free := scalar[[]string](b, `SELECT array_agg(u.source_id ORDER BY u.source_id) FROM public.end_users u WHERE role = $1 AND email IS NOT NULL
+		AND (SELECT count(*) FROM ingest.id_map m WHERE m.row_id = u.id) = 1
+		AND NOT EXISTS (SELECT 1 FROM public.transcripts t WHERE t.end_user_id = u.id) AND NOT EXISTS (SELECT 1 FROM public.tickets x WHERE x.end_user_id = u.id)`, "lead")
+	survivor := scalar[string](b, `SELECT source_id FROM public.end_users WHERE role = $1 ORDER BY source_id LIMIT 1`, "user")
+	if len(free) < 2 {
+		t.Fatalf("the workspace has %d leads that nobody refers to", len(free))
+	}
+	merged, deleted := free[0], free[1]
+	if err := b.sim.MergeContacts(merged, survivor); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.sim.Delete(intercomtest.Contacts, deleted); err != nil {
+		t.Fatal(err)
+	}
+	// The snapshot hears of it, the database forgets it.
+	b.must([]string{"backfill", "--restart", "--snapshot", dir})
+	b.sql("UPDATE public.end_users SET deleted_at = NULL WHERE source_id IN ('"+merged+"', '"+deleted+"')",
+		"DELETE FROM ingest.tombstones WHERE source_id IN ('"+merged+"', '"+deleted+"')",
+		"UPDATE ingest.id_map m SET deleted_at = NULL, merged_into = NULL, reason = 'created', row_id = u.id FROM public.end_users u WHERE m.source_id = u.source_id AND m.source_id IN ('"+merged+"', '"+deleted+"')")
+	for class, pairs := range map[string][][2]string{
+		"extra":   {{"intercom", "postgres"}, {"snapshot:" + dir, "postgres"}},
+		"missing": {{"postgres", "intercom"}, {"postgres", "snapshot:" + dir}},
+	} {
+		want := map[string]string{"end_users " + merged + " " + class: "", "end_users " + deleted + " " + class: ""}
+		for _, sides := range pairs {
+			c := b.diff(sides[0], sides[1], "--only", "contacts")
+			got := c.faults()
+			delete(got, "end_users "+survivor+" changed") // a merge gives the survivor a new state
+			if d := cmp.Diff(want, got); d != "" || c.code != exitDiffers {
+				t.Errorf("%v, code %d, %s (-want +found):\n%s", sides, c.code, c.Sentence, d)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"haloingest/pipeline"
@@ -280,16 +281,16 @@ func (c *checker) whyChanged(l, r *half, lo, ro *Object) string {
 func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, changing bool) (judgement, bool) {
 	settled := !changing && (static || !c.recent(l.updated))
 	if ro != nil {
-		switch ro.State {
-		case record.FingerprintRejected:
+		switch {
+		case ro.State == record.FingerprintRejected:
 			return rejected(ro), true
-		case record.FingerprintExcluded:
+		case ro.State == record.FingerprintExcluded && ro.Change.Gone == nil: // what has gone from the right must not be on the left
 			return excluded(ro), true
-		case record.FingerprintDeleted, record.FingerprintGone:
+		case ro.State == record.FingerprintExcluded, ro.State == record.FingerprintDeleted, ro.State == record.FingerprintGone:
 			if static && ro.Version.Rank > 0 && newer(r, l) {
 				return judgement{class: InFlight, cause: "deleted at the source after the snapshot was made"}, true
 			}
-			j := judgement{class: Missing, cause: or(ro.Note, "marked as deleted in the target, but there at the source")}
+			j := judgement{class: Missing, cause: or(ro.Note, c.goneThere())}
 			if !static && !s.asked {
 				s.force = true
 				return j, false
@@ -305,6 +306,14 @@ func (c *checker) classifyMissing(s *suspect, l, r *half, ro *Object, static, ch
 		cause = ro.Note
 	}
 	return judgement{class: Missing, cause: cause}, settled
+}
+
+// goneThere is what is known of an object that the right side knows to be gone.
+func (c *checker) goneThere() string {
+	if name := c.sides[right].Name(); name == "intercom" || strings.HasPrefix(name, "snapshot:") {
+		return "deleted in " + name
+	}
+	return "marked as deleted in the target, but there at the source"
 }
 
 // notThere is what is known of an object of which the right side has nothing. Of contacts and companies the database still knows what it
