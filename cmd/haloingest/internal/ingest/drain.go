@@ -95,6 +95,7 @@ func (r *Run) drain(ctx, read context.Context, o DrainOptions) (report DrainRepo
 	ctx, release := r.lease.Bind(ctx)
 	defer release()
 	report.Run = r.run.ID
+	ctx, end := r.watch(ctx, "")
 	err = r.rounds(ctx, read, o, &report)
 	outcome := postgres.Outcome{State: postgres.RunComplete}
 	switch {
@@ -108,6 +109,7 @@ func (r *Run) drain(ctx, read context.Context, o DrainOptions) (report DrainRepo
 	if ferr := r.finish(ctx, outcome, Patience(err), false); ferr != nil && err == nil {
 		err = ferr
 	}
+	end(outcome.State, err)
 	if errors.Is(err, pipeline.ErrStopped) {
 		err = nil
 	}

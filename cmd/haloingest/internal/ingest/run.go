@@ -33,6 +33,7 @@ type Runner struct {
 	Attachments *intercom.AttachmentOptions
 	Snapshot    Snapshot // what is read is kept there, too
 	Names       *Names   // of passes over the inbox; nil: each reads its own
+	Watch       Watch    // nil: nobody is told of runs
 }
 
 // Kinds of run.
@@ -163,6 +164,7 @@ func (r *Run) Progress() Progress {
 func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	ctx, release := r.lease.Bind(ctx)
 	defer release()
+	ctx, end := r.watch(ctx, "")
 	skipped, err := r.doAll(ctx, read)
 	outcome := postgres.Outcome{State: postgres.RunComplete, Requests: r.runner.Client.Stats().Total}
 	switch {
@@ -201,6 +203,7 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	if err == nil && rerr != nil {
 		err = fmt.Errorf("the run is over (%s), but the database does not give its report, see runs show: %w", outcome.State, rerr)
 	}
+	end(outcome.State, err)
 	return report, err
 }
 
@@ -246,7 +249,9 @@ func (r *Run) doAll(ctx, read context.Context) (skipped []string, err error) {
 		if read.Err() != nil {
 			return skipped, pipeline.ErrStopped
 		}
-		err := r.doStream(ctx, read, s, reference)
+		under, end := r.watch(ctx, s.name)
+		err := r.doStream(under, read, s, reference)
+		end("", err)
 		if class, ok := intercom.ClassOf(err); ok && class == intercom.ClassScope {
 			var refusal *intercom.Error
 			errors.As(err, &refusal) // it has a class, so it is one
