@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -52,7 +53,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		// One line that names the mistake, rather than a page of flags.
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 		Action:       run,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDRESS` to listen on; port 0 takes a free one"},
 			&cli.StringFlag{Name: "url-file", Usage: "write the URL to `FILE` once requests are answered"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "which workspace; the same seed gives the same one"},
@@ -82,7 +83,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.BoolFlag{Name: "files", Value: true, Usage: "serve the files of attachments; --files=false gives them addresses that lead nowhere, the same in every process"},
 			&cli.DurationFlag{Name: "file-life", Value: 30 * time.Minute, Usage: "how long the address of a file is good"},
 			&cli.BoolFlag{Name: "silent-redaction", Usage: "redaction leaves updated_at alone"},
-		},
+		}, webhookFlags()...),
 	}
 	return app
 }
@@ -92,6 +93,10 @@ func run(c *cli.Context) error {
 		return fmt.Errorf("unknown argument %q", c.Args().First())
 	}
 	o, err := options(c)
+	if err != nil {
+		return err
+	}
+	told, every, err := webhooks(c)
 	if err != nil {
 		return err
 	}
@@ -118,11 +123,17 @@ func run(c *cli.Context) error {
 			return err
 		}
 	}
+	w.SendWebhooks(told)
+	var changing sync.WaitGroup
+	if every > 0 {
+		changing.Go(func() { keepChanging(c.Context, w, every) })
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-c.Context.Done():
 	}
+	changing.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), 2*time.Second)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {
@@ -130,6 +141,10 @@ func run(c *cli.Context) error {
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
+	}
+	if told.URL != "" {
+		d := w.Deliver(ctx)
+		fmt.Fprintf(c.App.ErrWriter, "intercomsim: %d webhooks, %d requests, %d of them answered with 200\n", d.Changes, d.Sent, d.Statuses[http.StatusOK])
 	}
 	s := w.Stats()
 	fmt.Fprintf(c.App.ErrWriter, "intercomsim: stopped after %d requests, %d of them refused with 429, %d violations\n", s.Requests, s.TooMany, len(s.Violations))

@@ -110,6 +110,12 @@ func TestMistakesAreNamedInOneLine(t *testing.T) {
 		{"an address that is none", "--listen nowhere:99999", "nowhere:99999"},
 		{"a place for the URL that is none", "--url-file /nowhere/at/all", "--url-file"},
 		{"a word too many", "serve", "serve"},
+		{"changes that are no number", "--changes often", "--changes"},
+		{"more duplicates than webhooks", "--webhook-duplicates 101", "--webhook-duplicates"},
+		{"webhooks to nowhere", "--webhooks here --webhook-secret-file " + empty, "--webhooks"},
+		{"webhooks without a secret", "--webhooks http://127.0.0.1:1", "--webhook-secret-file"},
+		{"an empty webhook secret", "--webhooks http://127.0.0.1:1 --webhook-secret-file " + empty, "empty"},
+		{"a webhook secret for nobody", "--webhook-secret-file " + empty, "--webhooks"},
 		{"an unknown flag", "--conversation 5", "conversation"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Webhooks struct {
 	Delay time.Duration
 	// OldNames uses the names of topics that the integration's documentation has where they differ from today's.
 	OldNames bool
+	// IDs begins the ids of notifications; what follows is their number. "": the seed, so that equal workspaces send equal ids.
+	IDs      string
 	Parallel int          // deliveries under way at once, 1 if zero
 	Client   *http.Client // http.DefaultClient if nil
 }
@@ -153,7 +156,11 @@ func (w *Workspace) told(topic string, item func(*encoder, *view)) {
 	item(&e, &v)
 	e.close()
 	e.raw("links", "{}")
-	e.str("id", fmt.Sprintf("notif_%08x-%d", uint32(w.opts.Seed), b.serial))
+	ids := b.opts.IDs
+	if ids == "" {
+		ids = fmt.Sprintf("notif_%08x-", uint32(w.opts.Seed))
+	}
+	e.str("id", ids+strconv.Itoa(b.serial))
 	e.str("topic", topic)
 	e.str("delivery_status", "pending")
 	e.num("delivery_attempts", 1)
