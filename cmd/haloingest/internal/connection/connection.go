@@ -33,6 +33,14 @@ type Connection struct {
 	LastSyncedAt     time.Time        `json:"last_synced_at,omitzero"` // end of the last complete sync
 	SyncedTo         time.Time        `json:"synced_to,omitzero"`      // all changes before it have been read
 	ConnectedAt      time.Time        `json:"connected_at"`
+	// RefreshedAt is when the newest round of refreshing (ingest.KindRefresh) began that came to its end, and WalkedAt when the newest complete
+	// backfill of everything did, both with the present fields; zero: none has. They are read from ingest.runs, and say what is due:
+	// see RefreshDue and WalkDue.
+	RefreshedAt time.Time `json:"refreshed_at,omitzero"`
+	WalkedAt    time.Time `json:"walked_at,omitzero"`
+	// FullReadDue says that rows were made by other fields than the present ones: a backfill that begins anew has to read everything once, and syncs do
+	// not make up for it. It stays true until that has been done.
+	FullReadDue bool `json:"full_read_due"`
 }
 
 // MarshalJSON writes activity_refresh as people write it, such as 6h0m0s.
@@ -80,10 +88,8 @@ func (e *SettingError) Error() string {
 
 // Validate names the setting that cannot be used and what it may be. The error is a *SettingError.
 func (s Settings) Validate() error {
-	switch s.Region {
-	case "us", "eu", "au":
-	default:
-		return &SettingError{"region", s.Region, "us, eu or au"}
+	if err := ValidRegion(s.Region); err != nil {
+		return err
 	}
 	if !validField(s.UserIDField, "external_id", "id", "email") {
 		return &SettingError{"user_id_field", s.UserIDField, "external_id, id, email or custom_attributes.NAME"}
@@ -94,8 +100,21 @@ func (s Settings) Validate() error {
 	if s.ActivityRefresh < minActivityRefresh || s.ActivityRefresh > maxActivityRefresh {
 		return &SettingError{"activity_refresh", s.ActivityRefresh.String(), "a span from 1m to 720h (30 days), such as 6h"}
 	}
-	if s.WebhookGrace < 0 || s.WebhookGrace > maxWebhookGrace {
-		return &SettingError{"webhook_secret_grace", s.WebhookGrace.String(), "a span up to 168h (7 days), such as 1h"}
+	return validGrace(s.WebhookGrace)
+}
+
+// ValidRegion refuses what is no region of Intercom's. The error is a *SettingError.
+func ValidRegion(region string) error {
+	switch region {
+	case "us", "eu", "au":
+		return nil
+	}
+	return &SettingError{"region", region, "us, eu or au"}
+}
+
+func validGrace(grace time.Duration) error {
+	if grace < 0 || grace > maxWebhookGrace {
+		return &SettingError{"webhook_secret_grace", grace.String(), "a span up to 168h (7 days), such as 1h"}
 	}
 	return nil
 }
@@ -131,10 +150,11 @@ func NewStore(pool *pgxpool.Pool, master secret.MasterKey) *Store {
 // leaves the present one as it is, another one replaces it, and the one that is replaced still signs for Settings.WebhookGrace. Another workspace's connection is never replaced, nor a known one's by
 // one whose token does not tell its workspace.
 func (s *Store) Put(ctx context.Context, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.put(ctx, tx, org, w, set, token, webhook) })
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.PutTx(ctx, tx, org, w, set, token, webhook) })
 }
 
-func (s *Store) put(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
+// PutTx is Put as a part of a larger transaction.
+func (s *Store) PutTx(ctx context.Context, tx pgx.Tx, org record.UUID, w record.Workspace, set Settings, token, webhook secret.Text) error {
 	// The key set stays locked until the secrets that it seals are there: see Disconnect.
 	sealer, err := secret.Open(ctx, keysets{tx, "FOR SHARE"}, s.master)
 	if err != nil {
@@ -224,29 +244,75 @@ func (s *Store) previous(ctx context.Context, tx pgx.Tx, sealer *secret.Sealer, 
 
 // Get returns the connection of an organisation, also after a disconnect.
 func (s *Store) Get(ctx context.Context, org record.UUID) (Connection, error) {
-	c := Connection{Org: org, Workspace: record.Workspace{}}
-	var lastSynced, syncedTo *time.Time
-	err := s.pool.QueryRow(ctx, `
-		SELECT region, workspace_id, workspace_name, timezone, user_id_field, company_id_field, activity_refresh,
-			ingest_enabled, token IS NOT NULL, token_hint, webhook_secret IS NOT NULL, last_synced_at, synced_to, connected_at
-		FROM ingest.connections WHERE org_id = $1`, [16]byte(org)).Scan(
-		&c.Region, &c.Workspace.ID, &c.Workspace.Name, &c.Workspace.Timezone, &c.UserIDField, &c.CompanyIDField, &c.ActivityRefresh,
-		&c.IngestEnabled, &c.Connected, &c.TokenHint, &c.HasWebhookSecret, &lastSynced, &syncedTo, &c.ConnectedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return c, fmt.Errorf("organisation %s is %w; run: haloingest connect --org %s --region us|eu|au --token-file FILE", org, ErrNotConnected, org)
-	}
+	return get(ctx, s.pool, org)
+}
+
+// GetTx is Get within a transaction.
+func (s *Store) GetTx(ctx context.Context, tx pgx.Tx, org record.UUID) (Connection, error) {
+	return get(ctx, tx, org)
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func get(ctx context.Context, db querier, org record.UUID) (Connection, error) {
+	list, err := read(ctx, db, `WHERE c.org_id = $1`, [16]byte(org))
 	if err != nil {
-		return c, fmt.Errorf("read the connection of %s: %w", org, err)
+		return Connection{Org: org}, fmt.Errorf("read the connection of %s: %w", org, err)
 	}
-	c.Workspace.Region = c.Region
-	if lastSynced != nil {
-		c.LastSyncedAt = lastSynced.UTC()
+	if len(list) == 0 {
+		return Connection{Org: org}, fmt.Errorf("organisation %s is %w; run: haloingest connect --org %s --region us|eu|au --token-file FILE", org, ErrNotConnected, org)
 	}
-	if syncedTo != nil {
-		c.SyncedTo = syncedTo.UTC()
+	return list[0], nil
+}
+
+// List returns the connections of all organisations, also those that were disconnected, in the order of their ids. Over a pool that is
+// bound to an organisation it is that one's alone.
+func (s *Store) List(ctx context.Context) ([]Connection, error) {
+	list, err := read(ctx, s.pool, `ORDER BY c.org_id`)
+	if err != nil {
+		return nil, fmt.Errorf("list the connections: %w", err)
 	}
-	c.ConnectedAt = c.ConnectedAt.UTC()
-	return c, nil
+	return list, nil
+}
+
+// Conditions of runs r of connection c: that they were made with its present fields, and that they were not.
+const (
+	sameFields  = `r.spec->'params'->>'user_id_field' = c.user_id_field AND r.spec->'params'->>'company_id_field' = c.company_id_field`
+	otherFields = `(r.spec->'params'->>'user_id_field' <> c.user_id_field OR r.spec->'params'->>'company_id_field' <> c.company_id_field)`
+)
+
+// newest is when the newest complete run of a kind began that read with the fields of connection c.
+const newest = `SELECT max(r.started_at) FROM ingest.runs r WHERE r.org_id = c.org_id AND r.state = 'complete' AND r.undone_at IS NULL
+	AND ` + sameFields + ` AND r.kind = `
+
+func read(ctx context.Context, db querier, condition string, args ...any) ([]Connection, error) {
+	rows, err := db.Query(ctx, `
+		SELECT c.org_id, c.region, c.workspace_id, c.workspace_name, c.timezone, c.user_id_field, c.company_id_field, c.activity_refresh,
+			c.ingest_enabled, c.token IS NOT NULL, c.token_hint, c.webhook_secret IS NOT NULL, c.last_synced_at, c.synced_to, c.connected_at,
+			(`+newest+`'refresh'), w.at,
+			EXISTS (SELECT FROM ingest.runs r WHERE r.org_id = c.org_id AND r.kind <> 'webhook' AND r.started_at > coalesce(w.at, '-infinity') AND `+otherFields+`)
+		FROM ingest.connections c CROSS JOIN LATERAL (`+newest+`'backfill' AND NOT r.spec ?| ARRAY['only', 'since', 'sample']) w(at) `+condition, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Connection, error) {
+		var c Connection
+		var lastSynced, syncedTo, refreshed, walked *time.Time
+		err := row.Scan((*[16]byte)(&c.Org), &c.Region, &c.Workspace.ID, &c.Workspace.Name, &c.Workspace.Timezone,
+			&c.UserIDField, &c.CompanyIDField, &c.ActivityRefresh, &c.IngestEnabled, &c.Connected, &c.TokenHint, &c.HasWebhookSecret,
+			&lastSynced, &syncedTo, &c.ConnectedAt, &refreshed, &walked, &c.FullReadDue)
+		c.Workspace.Region = c.Region
+		for at, to := range map[*time.Time]*time.Time{lastSynced: &c.LastSyncedAt, syncedTo: &c.SyncedTo, refreshed: &c.RefreshedAt, walked: &c.WalkedAt} {
+			if at != nil {
+				*to = at.UTC()
+			}
+		}
+		c.ConnectedAt = c.ConnectedAt.UTC()
+		return c, err
+	})
 }
 
 // Token opens the access token of an organisation.
@@ -279,18 +345,49 @@ func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err 
 			return err
 		}
 		had = tag.RowsAffected() == 1
-		// Waits for whoever is sealing at this moment; the next statement sees what they have sealed.
-		if _, err := tx.Exec(ctx, `SELECT FROM ingest.keysets FOR UPDATE`); err != nil {
+		if _, err := tx.Exec(ctx, `DELETE FROM ingest.connection_drafts WHERE org_id = $1`, [16]byte(org)); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `DELETE FROM ingest.keysets WHERE NOT EXISTS (
-			SELECT FROM ingest.connections WHERE token IS NOT NULL OR webhook_secret IS NOT NULL)`)
-		return err
+		return dropUnusedKeys(ctx, tx)
 	})
 	if err != nil {
 		return false, fmt.Errorf("disconnect %s: %w", org, err)
 	}
 	return had, nil
+}
+
+// dropUnusedKeys deletes the key set if nothing is sealed with it any more. Who sees one organisation only (row-level security) cannot tell;
+// then it is left to Sweep.
+func dropUnusedKeys(ctx context.Context, tx pgx.Tx) error {
+	var scoped bool
+	err := tx.QueryRow(ctx, `SELECT row_security_active('ingest.connections') OR row_security_active('ingest.connection_drafts')`).Scan(&scoped)
+	if err != nil || scoped {
+		return err
+	}
+	// Waits for whoever is sealing at this moment; the next statement sees what they have sealed.
+	if _, err := tx.Exec(ctx, `SELECT FROM ingest.keysets FOR UPDATE`); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM ingest.keysets
+		WHERE NOT EXISTS (SELECT FROM ingest.connections WHERE token IS NOT NULL OR webhook_secret IS NOT NULL)
+			AND NOT EXISTS (SELECT FROM ingest.connection_drafts)`)
+	return err
+}
+
+// Sweep deletes the drafts that nobody has used in time, and a key set that seals nothing any more. It is to be called now and then, on a pool
+// that sees all organisations.
+func (s *Store) Sweep(ctx context.Context) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `DELETE FROM ingest.connection_drafts WHERE expires_at <= now()`)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return dropUnusedKeys(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("sweep tokens that nobody has used: %w", err)
+	}
+	return nil
 }
 
 func place(org record.UUID, column string) secret.Place {
