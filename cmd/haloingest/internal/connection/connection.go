@@ -138,12 +138,12 @@ var ErrOtherWorkspace = errors.New("another workspace is connected")
 // Store reads and writes connections. It is safe for concurrent use.
 type Store struct {
 	pool   *pgxpool.Pool
-	master secret.MasterKey
+	master *secret.Master
 }
 
 // NewStore returns a store over pool. The master key is only touched when a secret is.
 func NewStore(pool *pgxpool.Pool, master secret.MasterKey) *Store {
-	return &Store{pool: pool, master: master}
+	return &Store{pool: pool, master: secret.NewMaster(master)}
 }
 
 // Put stores a connection that has been checked, with its secrets sealed. An empty webhook secret

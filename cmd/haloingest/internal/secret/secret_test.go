@@ -30,7 +30,7 @@ var tokenPlace = Place{"ingest.connections", "token", "org-1"}
 
 func TestSealedSecretOpensInItsPlaceOnly(t *testing.T) {
 	store, master := &memory{}, MasterKey{DataDir: t.TempDir()}
-	s, err := Open(t.Context(), store, master)
+	s, err := Open(t.Context(), store, NewMaster(master))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestSealedSecretOpensInItsPlaceOnly(t *testing.T) {
 	if bytes.Contains(c, []byte("canary")) || bytes.Contains(c, []byte(token.Reveal())) {
 		t.Error("the ciphertext shows the secret")
 	}
-	again, err := Open(t.Context(), store, master) // another process
+	again, err := Open(t.Context(), store, NewMaster(master)) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestSealedSecretOpensInItsPlaceOnly(t *testing.T) {
 
 func TestLostOrWrongMasterKeyIsAnErrorAndNeverANewKey(t *testing.T) {
 	store, dir := &memory{}, t.TempDir()
-	if _, err := Open(t.Context(), store, MasterKey{DataDir: dir}); err != nil {
+	if _, err := Open(t.Context(), store, NewMaster(MasterKey{DataDir: dir})); err != nil {
 		t.Fatal(err)
 	}
 	kept := filepath.Join(dir, keyFile)
@@ -74,7 +74,7 @@ func TestLostOrWrongMasterKeyIsAnErrorAndNeverANewKey(t *testing.T) {
 		t.Fatalf("kept key: %v, %v", info, err)
 	}
 	empty := t.TempDir()
-	if _, err := Open(t.Context(), store, MasterKey{DataDir: empty}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "missing") {
+	if _, err := Open(t.Context(), store, NewMaster(MasterKey{DataDir: empty})); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "missing") {
 		t.Errorf("lost key: %v", err)
 	}
 	if left, _ := os.ReadDir(empty); len(left) != 0 {
@@ -84,13 +84,13 @@ func TestLostOrWrongMasterKeyIsAnErrorAndNeverANewKey(t *testing.T) {
 	if err := os.WriteFile(wrong, bytes.Repeat([]byte{7}, MasterKeySize), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), store, MasterKey{File: wrong}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), wrong) {
+	if _, err := Open(t.Context(), store, NewMaster(MasterKey{File: wrong})); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), wrong) {
 		t.Errorf("wrong key: %v", err)
 	}
 	if err := os.Chmod(kept, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), store, MasterKey{DataDir: dir}); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := Open(t.Context(), store, NewMaster(MasterKey{DataDir: dir})); !errors.Is(err, ErrMasterKey) || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("key that others can read: %v", err)
 	}
 }
@@ -103,12 +103,12 @@ func TestMasterKeyFormats(t *testing.T) {
 		"base64 without padding": base64.RawURLEncoding.EncodeToString(key),
 		"hexadecimal":            hex.EncodeToString(key) + "\r\n",
 	} {
-		if got, err := parseKey([]byte(text)); err != nil || !bytes.Equal(got, key) {
+		if got, err := parseKey([]byte(text), name); err != nil || !bytes.Equal(got.key, key) {
 			t.Errorf("%s: %x, %v", name, got, err)
 		}
 	}
 	for _, bad := range []string{"", "short", hex.EncodeToString(key[:31]), strings.Repeat("z", 64)} {
-		if _, err := parseKey([]byte(bad)); err == nil {
+		if _, err := parseKey([]byte(bad), "x"); err == nil {
 			t.Errorf("took %q", bad)
 		}
 	}
@@ -147,15 +147,15 @@ func TestAFileThatIsNamedGoesBeforeTheEnvironmentAndTheKeptKey(t *testing.T) {
 		"all three":       {MasterKey{File: write(1), Value: value, DataDir: dir}, 1},
 		"the environment": {MasterKey{Value: value, DataDir: dir}, 2},
 	} {
-		key, origin, err := tt.master.load(false)
-		if err != nil || key[0] != tt.want {
-			t.Errorf("%s: key %x from %s, %v", name, key, origin, err)
+		got, err := tt.master.load(false)
+		if err != nil || got.key[0] != tt.want {
+			t.Errorf("%s: key %x from %s, %v", name, got.key, got.origin, err)
 		}
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("a key was kept although one was named: %v", left)
 	}
-	if _, _, err := (MasterKey{File: filepath.Join(dir, "none"), Value: value, DataDir: dir}).load(true); !errors.Is(err, ErrMasterKey) {
+	if _, err := (MasterKey{File: filepath.Join(dir, "none"), Value: value, DataDir: dir}).load(true); !errors.Is(err, ErrMasterKey) {
 		t.Errorf("a named file that is not there: %v", err)
 	}
 }
@@ -166,8 +166,8 @@ func TestKeysMadeAtOnceAreOneKey(t *testing.T) {
 	keys := make(chan string, 16)
 	for range cap(keys) {
 		go func() {
-			key, _, err := MasterKey{DataDir: dir}.load(true)
-			keys <- fmt.Sprintf("%x %v", key, err)
+			got, err := MasterKey{DataDir: dir}.load(true)
+			keys <- fmt.Sprintf("%x %v", got.key, err)
 		}()
 	}
 	seen := map[string]bool{}
