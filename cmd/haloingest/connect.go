@@ -2,17 +2,15 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"haloingest/cmd/haloingest/internal/config"
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/onboard"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/sources/intercom"
 )
@@ -53,9 +51,8 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	if set.Region == "" {
 		return usagef("--region is missing: us, eu or au")
 	}
-	var bad *connection.SettingError
-	if err := set.Validate(); errors.As(err, &bad) {
-		return usagef("--%s %q: want %s", strings.ReplaceAll(bad.Setting, "_", "-"), bad.Value, bad.Want)
+	if err := settingFlag(set.Validate()); err != nil {
+		return err
 	}
 	if c.String("token-file") == "-" && c.String("webhook-secret-file") == "-" {
 		return usagef("--token-file and --webhook-secret-file cannot both be standard input")
@@ -75,13 +72,16 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log := a.logger(cfg)
-	check, err := checkToken(c, cfg, set.Region, token, log)
+	desk := onboard.Options{Log: a.logger(cfg), Client: func(region string, token secret.Text) (*intercom.Client, error) {
+		return newClient(region, token, promptly(cfg, a.logger(cfg)))
+	}}
+	// Before the database is opened, or started: a token that is not good leaves nothing behind.
+	access, err := onboard.New(desk).Check(c.Context, set.Region, token)
 	if err != nil {
 		return err
 	}
-	for _, warning := range check.Warnings {
-		log.Warn(warning)
+	for _, warning := range access.Warnings {
+		desk.Log.Warn(warning)
 	}
 
 	ws, err := a.open(c)
@@ -104,10 +104,8 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 		}
 		defer done()
 	}
-	if err := ws.connections.Put(c.Context, ws.org, check.Workspace, set, token, webhook); err != nil {
-		return err
-	}
-	conn, err := ws.connections.Get(c.Context, ws.org)
+	desk.DB, desk.Connections = ws.DB, ws.connections
+	conn, err := onboard.New(desk).Connect(c.Context, onboard.Request{Org: ws.org, Settings: set, Token: token, Webhook: webhook, Access: &access}, nil)
 	if err != nil {
 		return err
 	}
@@ -135,25 +133,4 @@ func workspaceName(conn connection.Connection) string {
 		return fmt.Sprintf("a workspace that Intercom does not name (region %s)", conn.Region)
 	}
 	return fmt.Sprintf("workspace %q (%s, region %s)", conn.Workspace.Name, conn.Workspace.ID, conn.Region)
-}
-
-// checkToken asks Intercom who the token is and what it may read. Nothing has been stored when it fails.
-func checkToken(c *cli.Context, cfg config.Config, region string, token secret.Text, log *slog.Logger) (intercom.Access, error) {
-	client, err := newClient(region, token, promptly(cfg, log))
-	if err != nil {
-		return intercom.Access{}, err
-	}
-	defer client.Close()
-	check, err := client.Check(c.Context)
-	if err != nil {
-		return check, fmt.Errorf("nothing was stored: %w", err)
-	}
-	if len(check.Missing) > 0 {
-		var names []string
-		for _, kind := range check.Missing {
-			names = append(names, kind.Stream())
-		}
-		return check, &exitError{exitIncomplete, fmt.Errorf("nothing was stored: the token may not read %s; give the app of this token that permission in Intercom's Developer Hub and connect again", strings.Join(names, ", "))}
-	}
-	return check, nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/onboard"
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
@@ -69,6 +71,7 @@ func exitCode(err error) int {
 	var known *exitError
 	var api *intercom.Error
 	var region *intercom.RegionError
+	var refusal *onboard.Refusal
 	var broken *snapshot.CorruptError
 	var foreign *snapshot.OrgError
 	var unknown *snapshot.RunError
@@ -83,6 +86,8 @@ func exitCode(err error) int {
 		return known.code
 	case errors.As(err, &parser):
 		return exitUsage
+	case errors.As(err, &refusal) && refusal.Why == onboard.MissingScope:
+		return exitIncomplete
 	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted):
 		return exitInterrupted
 	case errors.Is(err, postgres.ErrHeld):
@@ -94,7 +99,7 @@ func exitCode(err error) int {
 	case errors.Is(err, connection.ErrNotConnected), errors.Is(err, connection.ErrOtherWorkspace),
 		errors.Is(err, secret.ErrMasterKey), errors.Is(err, localpg.ErrNotFound), errors.As(err, &region):
 		return exitUsage
-	case errors.Is(err, parquet.ErrStore):
+	case errors.Is(err, ingest.ErrOff), errors.Is(err, ingest.ErrNoBackfill), errors.Is(err, parquet.ErrStore):
 		return exitUsage
 	case errors.As(err, &api), errors.Is(err, pipeline.ErrTooManyRejects), errors.Is(err, intercom.ErrSpool), errors.Is(err, diff.ErrSpill), errors.Is(err, intercom.ErrFolder):
 		return exitIncomplete

@@ -73,6 +73,7 @@ func (a *app) cli() *cli.App {
 		Commands: []*cli.Command{
 			a.demo(),
 			a.connect(),
+			a.settings(),
 			a.disconnect(),
 			a.plan(),
 			a.backfill(),

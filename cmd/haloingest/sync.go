@@ -36,14 +36,17 @@ func (a *app) sync() *cli.Command {
 				if err := held(c.Context, ws); err != nil {
 					return err
 				}
-				return usagef("organisation %s has no complete backfill to go on from; run: haloingest backfill --org %s", ws.org, ws.org)
+			}
+			request := ingest.Request{Kind: ingest.KindSync, Since: runner.Connection.SyncedTo}
+			if err := runner.Allows(request); err != nil {
+				return err
 			}
 			done, err := a.keep(c, ws, runner)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return a.execute(c, runner, ingest.Request{Kind: ingest.KindSync, Since: runner.Connection.SyncedTo})
+			return a.execute(c, runner, request)
 		},
 	}
 }

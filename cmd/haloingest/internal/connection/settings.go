@@ -1,6 +1,7 @@
 package connection
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -36,6 +37,22 @@ const WalkEvery = 7 * 24 * time.Hour
 // once where it has not been since the fields were changed.
 func (c Connection) WalkDue(now time.Time) bool {
 	return c.SyncDue() && (c.FullReadDue || now.Sub(c.WalkedAt) >= WalkEvery)
+}
+
+// ValidateChange is Validate for Configure and SetWebhookSecret: what is empty or zero is not changed.
+func (s Settings) ValidateChange() error {
+	whole := Settings{Region: "us", UserIDField: DefaultUserIDField, CompanyIDField: DefaultCompanyIDField, ActivityRefresh: DefaultActivityRefresh}
+	whole.WebhookGrace = s.WebhookGrace
+	return s.over(whole).Validate()
+}
+
+// over lays what is given over other settings.
+func (s Settings) over(present Settings) Settings {
+	present.Region = cmp.Or(s.Region, present.Region)
+	present.UserIDField = cmp.Or(s.UserIDField, present.UserIDField)
+	present.CompanyIDField = cmp.Or(s.CompanyIDField, present.CompanyIDField)
+	present.ActivityRefresh = cmp.Or(s.ActivityRefresh, present.ActivityRefresh)
+	return present
 }
 
 // SetIngest turns ingest on or off, and reports whether that changed anything. Off stops syncs and webhooks: what is delivered then is not taken;
@@ -97,16 +114,7 @@ type Change struct {
 // a zero span stays as it is. A setting that cannot be is a *SettingError; ErrNotConnected where there is no token.
 func (s *Store) Configure(ctx context.Context, org record.UUID, set Settings) (change Change, err error) {
 	err = s.locked(ctx, org, func(tx pgx.Tx, c Connection) error {
-		want := c.Settings()
-		if set.UserIDField != "" {
-			want.UserIDField = set.UserIDField
-		}
-		if set.CompanyIDField != "" {
-			want.CompanyIDField = set.CompanyIDField
-		}
-		if set.ActivityRefresh != 0 {
-			want.ActivityRefresh = set.ActivityRefresh
-		}
+		want := set.over(c.Settings())
 		if set.Region != "" && set.Region != c.Region {
 			return &SettingError{"region", set.Region, c.Region + ", where this workspace is; connect another one under an organisation of its own"}
 		}

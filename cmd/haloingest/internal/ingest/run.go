@@ -41,6 +41,8 @@ const (
 	KindBackfill = "backfill"
 	KindSync     = "sync"
 	KindRetry    = "retry"
+	// KindRefresh reads open and recently active conversations and tickets again, see refresh.go.
+	KindRefresh = "refresh"
 )
 
 // Request is what a run is asked to do.
@@ -77,9 +79,34 @@ type Run struct {
 	keeper  *keeper      // nil: no snapshot is kept
 }
 
+// Errors of runs that go on from what was read before.
+var (
+	ErrOff        = errors.New("ingest is off")
+	ErrNoBackfill = errors.New("no complete backfill to go on from")
+)
+
+// Allows refuses what the connection has no basis for, as Start does.
+func (r *Runner) Allows(request Request) error {
+	if request.Kind != KindSync && request.Kind != KindRefresh {
+		return nil
+	}
+	org := r.Connection.Org
+	switch {
+	case !r.Connection.IngestEnabled:
+		return fmt.Errorf("%w for organisation %s; turn it on with: haloingest settings --org %s --ingest on", ErrOff, org, org)
+	case r.Connection.SyncedTo.IsZero():
+		return fmt.Errorf("organisation %s has %w; run: haloingest backfill --org %s", org, ErrNoBackfill, org)
+	}
+	return nil
+}
+
 // Start takes the workspace's lease and starts or resumes a run. The error is postgres.ErrHeld if
-// another run holds the workspace.
+// another run holds the workspace; a sync or a refresh is refused with ErrOff where ingest is off, and with ErrNoBackfill where everything
+// has not been read once.
 func (r *Runner) Start(ctx context.Context, request Request) (*Run, error) {
+	if err := r.Allows(request); err != nil {
+		return nil, err
+	}
 	lease, err := r.DB.Acquire(ctx, r.Connection.Org, r.Holder)
 	if err != nil {
 		return nil, err

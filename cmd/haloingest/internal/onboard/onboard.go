@@ -4,6 +4,7 @@ package onboard
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/jackc/pgx/v5"
@@ -66,7 +67,7 @@ func (d *Desk) Check(ctx context.Context, region string, token secret.Text) (int
 	defer client.Close()
 	access, err := client.Check(ctx)
 	if err != nil {
-		return access, refuse(ctx, err)
+		return access, refuse(ctx, fmt.Errorf("nothing was stored: %w", err))
 	}
 	if len(access.Missing) > 0 {
 		return access, &Refusal{Why: MissingScope, Missing: access.Missing}

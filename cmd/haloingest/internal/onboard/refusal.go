@@ -46,17 +46,14 @@ type Refusal struct {
 
 // Error is a line for people, with what to do.
 func (r *Refusal) Error() string {
-	switch r.Why {
-	case MissingScope:
-		var names []string
-		for _, kind := range r.Missing {
-			names = append(names, kind.Stream())
-		}
-		return fmt.Sprintf("nothing was stored: the token may not read %s; give the app of this token that permission in Intercom's Developer Hub and connect again", strings.Join(names, ", "))
-	case OtherWorkspace:
+	if r.Why != MissingScope {
 		return r.Err.Error()
 	}
-	return fmt.Sprintf("nothing was stored: %s", r.Err)
+	var names []string
+	for _, kind := range r.Missing {
+		names = append(names, kind.Stream())
+	}
+	return fmt.Sprintf("nothing was stored: the token may not read %s; give the app of this token that permission in Intercom's Developer Hub and connect again", strings.Join(names, ", "))
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }
