@@ -69,9 +69,13 @@ type body struct {
 	Deleted  time.Time
 	Native   bool
 
+	// Stale says that the row has values of an object that has left it or is gone: whoever is loaded next makes it anew.
+	Stale bool
+
 	members []*member
 	fresh   bool      // not in the database
 	left    time.Time // when an object left it
+	bare    bool      // what it shows is none of the objects on it as they were loaded
 	waves   int       // how many objects have been laid over it in this batch, see arrival
 	was     struct {
 		External string
@@ -104,6 +108,10 @@ type identity struct {
 	touched map[record.UUID]*body
 
 	companies map[string]companyRef // contacts: those of their companies that are known
+
+	asked    map[record.UUID]bool // rows that were looked up, found or not; nil: all
+	wanted   []record.UUID        // rows that were not and should have been: what was decided is void
+	reloaded map[string]bool      // objects that are to be loaded when they are seen next, since one left them or went
 }
 
 func newIdentity(org record.UUID, kind record.Kind) *identity {
@@ -112,7 +120,7 @@ func newIdentity(org record.UUID, kind record.Kind) *identity {
 		members: make(map[string]*member), rows: make(map[record.UUID]*body),
 		external: make(map[string]*body), email: make(map[string][]*body),
 		followers: make(map[string][]string), waiting: make(map[string][]tombstone),
-		touched: make(map[record.UUID]*body),
+		touched: make(map[record.UUID]*body), reloaded: make(map[string]bool),
 	}
 }
 
@@ -286,6 +294,9 @@ func (d *identity) create(id string) *body {
 		rowID := record.RowID(d.org, d.kind, name)
 		b := d.rows[rowID]
 		if b == nil {
+			if d.asked != nil && !d.asked[rowID] {
+				d.wanted = append(d.wanted, rowID)
+			}
 			b = &body{ID: rowID, fresh: true}
 			d.rows[rowID] = b
 			return b
@@ -314,8 +325,8 @@ func (d *identity) attach(m *member, to *body, reason, previous string, at time.
 	d.lead(m, at)
 }
 
-// detach takes m off a row. What the row has from m alone is taken off with it, where that can be known: the external id. If
-// the row shows m's content, the others on it are loaded again when they are seen next.
+// detach takes m off a row. What the row has from m alone is taken off with it: the external id at once, where that can be known,
+// and all else when the others on it are loaded again. A row of Halo's own that nobody is on any more names nobody.
 func (d *identity) detach(m *member, from *body, external string, at time.Time) {
 	from.members = slices.DeleteFunc(from.members, func(o *member) bool { return o == m })
 	from.left = at
@@ -325,19 +336,51 @@ func (d *identity) detach(m *member, from *body, external string, at time.Time) 
 	if from.External != "" && !claimed && (own || !from.Native && len(from.members) == 0) {
 		d.release(from)
 	}
-	if from.Content == m.ID {
-		d.reload(from, m)
-	}
+	d.without(from, m)
 	d.settle(from)
 }
 
-// reload has the objects on a row other than m loaded when they are seen next, changed or not, because the row shows m and should not.
-func (d *identity) reload(b *body, m *member) {
+// without takes up that a row has values of m and should not: it is made anew from the others, who are loaded when they are seen next,
+// changed or not. Until then it bears the name of who of them shows.
+func (d *identity) without(b *body, m *member) {
+	heir := d.reload(b, m)
+	switch {
+	case heir != nil:
+		b.Stale, b.bare = true, true
+		if b.Content == m.ID {
+			b.Content = heir.ID
+		}
+	case b.Native && len(b.members) == 0 && b.Content == m.ID:
+		b.Content, b.bare = "", true
+	}
+}
+
+// reload has the objects on a row other than m that are there loaded when they are seen next, and returns the one that shows among them, nil if
+// there is none.
+func (d *identity) reload(b *body, m *member) (heir *member) {
 	for _, o := range b.members {
-		if o != m {
+		if o == m || o.Fetched.IsZero() || !o.Gone.IsZero() {
+			continue
+		}
+		if o.Hash != (record.Digest{}) {
 			o.Hash, o.dirty = record.Digest{}, true
 		}
+		d.reloaded[o.ID] = true
+		if heir == nil || compareMembers(o, heir) < 0 {
+			heir = o
+		}
 	}
+	return heir
+}
+
+// shown is the object whose content the row says it holds, nil if it is none of those that are on it.
+func (b *body) shown() *member {
+	for _, m := range b.members {
+		if m.ID == b.Content {
+			return m
+		}
+	}
+	return nil
 }
 
 // lead moves the contacts that were merged into m to m's row, and in turn those merged into them.
@@ -382,8 +425,8 @@ func (d *identity) bury(t tombstone) bool {
 	if b := d.rows[m.Row]; b != nil {
 		d.touched[b.ID] = b
 		d.settle(b)
-		if b.Content == m.ID {
-			d.reload(b, m)
+		if changed {
+			d.without(b, m)
 		}
 	}
 	if t.Into != "" {

@@ -74,7 +74,8 @@ func rowQuery(kind record.Kind, element, condition string) string {
 		email, company = "lower(btrim(e.email))", "e.company_id"
 	}
 	return `SELECT e.id, coalesce(e.external_id, ''), coalesce(` + email + `, ''), ` + company + `, e.deleted_at,
-			CASE WHEN e.source = '` + sourceName + `' THEN coalesce(e.source_id, '') ELSE '' END
+			CASE WHEN e.source = '` + sourceName + `' THEN coalesce(e.source_id, '') ELSE '' END,
+			e.source = '` + sourceName + `' AND e.source_id IS NOT NULL AND e.content_hash IS NULL
 		FROM unnest($2::` + element + `[]) AS k(v) JOIN public.` + kind.Table() + ` e ON e.org_id = $1 AND ` + condition
 }
 
@@ -88,7 +89,7 @@ func (l *loader) addRows(ctx context.Context, d *identity, element, condition st
 		var b body
 		var company *[16]byte
 		var gone *time.Time
-		if err := rows.Scan((*[16]byte)(&b.ID), &b.External, &b.Email, &company, &gone, &b.Content); err != nil {
+		if err := rows.Scan((*[16]byte)(&b.ID), &b.External, &b.Email, &company, &gone, &b.Content, &b.Stale); err != nil {
 			return err
 		}
 		if company != nil {
@@ -117,7 +118,9 @@ func (l *loader) emailKeys(ctx context.Context, addresses []string) (map[string]
 
 // readIdentity reads all that decides where objects of a kind go: ids are the objects concerned, claims what the arriving ones
 // among them say. The claims' addresses become the keys by which the database compares.
-func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []string, claims []claim) (*identity, error) {
+//
+// wanted are rows to be read beside, by which identity.wanted is met.
+func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []string, claims []claim, wanted ...record.UUID) (*identity, error) {
 	d := newIdentity(l.org, kind)
 	found, err := l.membersByID(ctx, kind, ids)
 	if err != nil {
@@ -133,7 +136,7 @@ func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []strin
 		}
 	}
 	var external, email []string
-	var own []record.UUID
+	own := slices.Clone(wanted)
 	seen := make(map[string]bool)
 	for i := range claims {
 		c := &claims[i]
@@ -158,6 +161,10 @@ func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []strin
 	}
 	if err := l.addRows(ctx, d, "uuid", "e.id = k.v", own); err != nil {
 		return nil, err
+	}
+	d.asked = make(map[record.UUID]bool, len(own))
+	for _, id := range own {
+		d.asked[id] = true
 	}
 	if len(external) > 0 {
 		if err := l.addRows(ctx, d, "text", "e.external_id = k.v", external); err != nil {

@@ -33,6 +33,7 @@ type item struct {
 	change  *record.Change
 	version record.Version // with the microseconds that PostgreSQL keeps
 	outcome outcome
+	place   int // in its round
 	// transcript is what is written in place of change.Transcript, when messages were added that are held already.
 	transcript *record.TranscriptRow
 	reject     pipeline.Reject
@@ -136,11 +137,13 @@ func (l *loader) load(ctx context.Context, items []*item) error {
 type groups struct {
 	companies, contacts, transcripts, tickets []*item
 	goneTranscripts, goneTickets              []*item
+	sameCompanies, sameContacts               []*item // left out, because they are there as they came
 }
 
 func (l *loader) loadRound(ctx context.Context, items []*item) error {
 	var g groups
-	for _, it := range items {
+	for i, it := range items {
+		it.place = i
 		gone := it.change.Gone != nil
 		switch kind := it.change.Kind; {
 		case kind == record.KindCompany:
@@ -165,10 +168,10 @@ func (l *loader) loadRound(ctx context.Context, items []*item) error {
 	if err := l.lock(ctx, &g); err != nil {
 		return err
 	}
-	if err := l.loadPeople(ctx, record.KindCompany, g.companies); err != nil {
+	if err := l.loadPeople(ctx, record.KindCompany, g.companies, g.sameCompanies); err != nil {
 		return err
 	}
-	if err := l.loadPeople(ctx, record.KindContact, g.contacts); err != nil {
+	if err := l.loadPeople(ctx, record.KindContact, g.contacts, g.sameContacts); err != nil {
 		return err
 	}
 	if err := l.bury(ctx, record.KindConversation, g.goneTranscripts); err != nil {
@@ -187,10 +190,10 @@ func (l *loader) loadRound(ctx context.Context, items []*item) error {
 // when a workspace is read again. (Conversations need no exclusive lock and are probed under the shared one.)
 func (l *loader) dropEqual(ctx context.Context, g *groups) error {
 	var err error
-	if g.companies, err = l.dropEqualPeople(ctx, record.KindCompany, g.companies); err != nil {
+	if g.companies, g.sameCompanies, err = l.dropEqualPeople(ctx, record.KindCompany, g.companies); err != nil {
 		return err
 	}
-	if g.contacts, err = l.dropEqualPeople(ctx, record.KindContact, g.contacts); err != nil {
+	if g.contacts, g.sameContacts, err = l.dropEqualPeople(ctx, record.KindContact, g.contacts); err != nil {
 		return err
 	}
 	found, err := l.probe(ctx, probeTickets, g.tickets)
@@ -210,7 +213,7 @@ func (l *loader) dropEqual(ctx context.Context, g *groups) error {
 }
 
 // dropEqualPeople is dropEqual for the kinds whose state is in ingest.id_map. A binding whose row has gone does not count.
-func (l *loader) dropEqualPeople(ctx context.Context, kind record.Kind, items []*item) ([]*item, error) {
+func (l *loader) dropEqualPeople(ctx context.Context, kind record.Kind, items []*item) (left, dropped []*item, err error) {
 	ids := l.scratch.ids[:0]
 	for _, it := range items {
 		if it.change.Gone == nil {
@@ -219,31 +222,32 @@ func (l *loader) dropEqualPeople(ctx context.Context, kind record.Kind, items []
 	}
 	l.scratch.ids = ids
 	if len(ids) == 0 {
-		return items, nil
+		return items, nil, nil
 	}
 	same := make(map[string]record.Digest, len(ids))
 	s := probeContactHashes
 	if kind == record.KindCompany {
 		s = probeCompanyHashes
 	}
-	err := l.each(ctx, s, appendTexts(l.scratch.keys[:0], ids), len(ids), func(i int, v [][]byte) error {
+	err = l.each(ctx, s, appendTexts(l.scratch.keys[:0], ids), len(ids), func(i int, v [][]byte) error {
 		var hash record.Digest
 		copy(hash[:], v[1])
 		same[ids[i]] = hash
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	left := items[:0]
+	left = items[:0]
 	for _, it := range items {
 		if hash, ok := same[it.change.SourceID]; ok && it.change.Gone == nil && hash == it.head().Hash {
 			it.outcome = equal
+			dropped = append(dropped, it)
 			continue
 		}
 		left = append(left, it)
 	}
-	return left, nil
+	return left, dropped, nil
 }
 
 // lock orders the batches of an organisation that have to see each other. Whoever changes what others link to (contacts,

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -53,7 +54,7 @@ type arrival struct {
 	m    *member
 	b    *body
 	wins bool
-	sole bool // no other object is bound to the row
+	sole bool // the row has nothing of another object: none is bound to it, or it is made anew
 	owns bool // and Halo did not make it: what the object lacks is not in the row either
 	wave int  // 0: makes the row; n: is the n-th to be merged into it
 }
@@ -68,12 +69,33 @@ type people struct {
 	asked    []string // companies: ids whose last request has changed
 }
 
-// loadPeople loads the contacts or the companies of a batch, states and tombstones, in the order in which they came.
+// loadPeople loads the contacts or the companies of a batch, states and tombstones, in the order in which they came. same are those that
+// are there as they came, and were left out; what others of the batch do may make it needful to load them all the same.
 // The organisation's lock must be held (see loader.lock).
-func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item) error {
+func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items, same []*item) error {
 	if len(items) == 0 {
 		return nil
 	}
+	var wanted []record.UUID
+	for {
+		p, err := l.decidePeople(ctx, kind, items, wanted)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(p.d.wanted) > 0:
+			wanted = append(wanted, p.d.wanted...)
+		case slices.ContainsFunc(same, func(it *item) bool { return p.d.reloaded[it.change.SourceID] }):
+			items, same = append(slices.Clone(items), same...), nil
+			slices.SortStableFunc(items, func(a, b *item) int { return cmp.Compare(a.place, b.place) })
+		default:
+			return p.write(ctx)
+		}
+	}
+}
+
+// decidePeople decides where the objects go and writes nothing.
+func (l *loader) decidePeople(ctx context.Context, kind record.Kind, items []*item, wanted []record.UUID) (*people, error) {
 	var ids []string
 	var claims []claim
 	for _, it := range items {
@@ -86,7 +108,7 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 	}
 	known, err := l.tombstones(ctx, kind, sourceIDs(items))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range known {
 		if t.Into != "" {
@@ -96,9 +118,9 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 	if known == nil {
 		known = make(map[string]tombstone)
 	}
-	d, err := l.readIdentity(ctx, kind, ids, claims)
+	d, err := l.readIdentity(ctx, kind, ids, claims, wanted...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := &people{l: l, kind: kind, d: d, buried: make(map[string]tombstone)}
 	for _, it := range items {
@@ -109,7 +131,7 @@ func (l *loader) loadPeople(ctx context.Context, kind record.Kind, items []*item
 		p.arrive(it, claims[0], known)
 		claims = claims[1:]
 	}
-	return p.write(ctx)
+	return p, nil
 }
 
 // claim reads what a contact or company says about who it is.
@@ -168,10 +190,12 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	} else {
 		m.Companies = it.change.EndUser.Companies
 	}
-	a := arrival{it: it, m: m, b: b, wins: d.wins(m), sole: len(b.members) == 1, wave: b.waves}
+	anew := b.Stale && !b.Native
+	a := arrival{it: it, m: m, b: b, wins: anew || d.wins(m), sole: anew || len(b.members) == 1, wave: b.waves}
 	a.owns = a.sole && !b.Native
+	b.Stale = b.Stale && !anew
 	if a.wins {
-		b.Content = m.ID
+		b.Content, b.bare = m.ID, false
 	} else if b.Content == m.ID {
 		d.reload(b, m)
 	}
@@ -228,6 +252,9 @@ func (p *people) write(ctx context.Context) error {
 		return err
 	}
 	if err := p.writeContent(ctx); err != nil {
+		return err
+	}
+	if err := p.writeBare(ctx); err != nil {
 		return err
 	}
 	if err := p.writeMembers(ctx); err != nil {
@@ -371,6 +398,34 @@ func (p *people) writeContent(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// writeBare says of rows that show none of their objects as they were loaded what they stand for: the object that is to be loaded again and then shown, or
+// none. Their digest is nobody's.
+func (p *people) writeBare(ctx context.Context) error {
+	var ids []record.UUID
+	var shown []string
+	var at []*time.Time
+	for _, b := range p.d.touched {
+		if !b.bare {
+			continue
+		}
+		ids, shown = append(ids, b.ID), append(shown, b.Content)
+		var updated *time.Time
+		if m := b.shown(); m != nil {
+			updated = orNil(m.Updated)
+		}
+		at = append(at, updated)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := p.l.keep(ctx, imagesOf(p.kind.Table()), ids); err != nil {
+		return err
+	}
+	_, err := p.l.conn.Exec(ctx, `UPDATE public.`+p.kind.Table()+` e SET source_id = nullif(k.shown, ''), source_updated_at = k.at, content_hash = NULL, run_id = $2
+		FROM unnest($3::uuid[], $4::text[], $5::timestamptz[]) AS k(id, shown, at) WHERE e.org_id = $1 AND e.id = k.id`, p.l.org, p.l.run.ID, ids, shown, at)
+	return err
 }
 
 // writeMembers stores the bindings that changed.
