@@ -151,11 +151,14 @@ func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Reque
 	if err != nil {
 		return nil, errors.Join(err, files.close())
 	}
+	own := *r
+	own.Log = r.Log.With("run", run.ID.String())
+	r = &own
 	for _, old := range run.Abandoned {
-		r.Log.Info("an unfinished run is put aside", "run", old.ID, "started", old.StartedAt, "why", old.Why)
+		r.Log.Info("an unfinished run is put aside", "unfinished", old.ID.String(), "started", old.StartedAt, "why", old.Why)
 	}
 	if run.Resumed {
-		r.Log.Info("resuming", "run", run.ID, "attempt", run.Attempts, "started", run.StartedAt)
+		r.Log.Info("resuming", "attempt", run.Attempts, "started", run.StartedAt)
 	}
 	out := &Run{runner: r, request: request, lease: lease, run: run, rules: rules, files: files}
 	if r.Snapshot.Store != nil {
