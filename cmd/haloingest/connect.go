@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -116,7 +117,7 @@ func (a *app) connectWorkspace(c *cli.Context) error {
 			fmt.Fprintf(w, "Load its history with: haloingest backfill --org %s\n", conn.Org)
 		})
 	}
-	fmt.Fprintln(a.stderr, said)
+	say(a.stderr, a.jsonLogs, slog.LevelInfo, said)
 	client, err := newClient(set.Region, token, clientOptions(cfg, ws.log))
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -127,7 +128,11 @@ func (a *app) exit(err error, out *keptWriter) int {
 		return code
 	}
 	text := errorLine(err)
-	fmt.Fprintf(a.stderr, "haloingest: %s\n", text)
+	if a.jsonLogs {
+		say(a.stderr, true, slog.LevelError, text, "exit_code", code)
+	} else {
+		say(a.stderr, false, slog.LevelError, "haloingest: "+text)
+	}
 	if a.json && !a.printed {
 		// The result of a command that has none: a script reads one JSON value from stdout, always.
 		value, _ := json.Marshal(map[string]any{"error": text, "exit_code": code})

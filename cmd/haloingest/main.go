@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,7 +26,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
-		fmt.Fprintln(os.Stderr, "haloingest: stopping: what was read is finished and committed; interrupt again to abort at once")
+		say(os.Stderr, wantsJSONLogs(os.Args[1:]), slog.LevelInfo, "haloingest: stopping: what was read is finished and committed; interrupt again to abort at once")
 		stop(errInterrupted)
 		<-signals
 		abort(errInterrupted)
@@ -41,7 +42,7 @@ var errInterrupted = errors.New("interrupted")
 // ctx is done, a run is aborted as well. read is a child of ctx.
 func run(ctx, read context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &keptWriter{w: stdout}
-	a := &app{hard: ctx, read: read, stdin: stdin, stdout: out, stderr: stderr, json: wantsJSON(args)}
+	a := &app{hard: ctx, read: read, stdin: stdin, stdout: out, stderr: stderr, json: wantsJSON(args), jsonLogs: wantsJSONLogs(args)}
 	root := a.cli()
 	err := root.RunContext(read, append([]string{root.Name}, permute(root, args)...))
 	return a.exit(err, out)
@@ -54,6 +55,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
+	jsonLogs       bool // what stands on stderr is JSON, line by line
 	printed        bool // the result is on stdout already
 }
 

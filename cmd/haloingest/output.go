@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"haloingest/cmd/haloingest/internal/config"
 )
 
 // result prints what a command found out: as one JSON value with --json, else as text.
@@ -27,15 +24,6 @@ func (a *app) result(v any, text func(w io.Writer)) error {
 		return fmt.Errorf("print the result: %w", err)
 	}
 	return nil
-}
-
-// logger writes log lines to stderr.
-func (a *app) logger(cfg config.Config) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: cfg.Level()}
-	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, opts))
-	}
-	return slog.New(slog.NewTextHandler(a.stderr, opts))
 }
 
 // table prints rows in columns; cells of all columns but the first that look like numbers stand right.

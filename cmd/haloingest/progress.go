@@ -27,7 +27,7 @@ type progressing interface{ Progress() ingest.Progress }
 func (a *app) showProgress(log *slog.Logger, run progressing) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	show := func() { logProgress(log, run, done) }
-	if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := a.stderr.(*os.File); ok && !a.jsonLogs && term.IsTerminal(int(f.Fd())) {
 		show = func() { drawProgress(a.stderr, run, done) }
 	}
 	go func() {

@@ -84,7 +84,7 @@ func (ws *workspace) runner(c *cli.Context, conn connection.Connection, client *
 		DB:          ws.DB,
 		Client:      client,
 		Connection:  conn,
-		Log:         ws.log.With("org", ws.org.String()),
+		Log:         ws.log,
 		Holder:      holder(c),
 		Concurrency: ws.cfg.Concurrency,
 	}

@@ -17,13 +17,16 @@ import (
 // database is an open database and, where none was named, the private server behind it.
 type database struct {
 	*postgres.DB
+	url     string          // which may hold a password
 	private *localpg.Server // nil with --database-url
 	cfg     config.Config
 	log     *slog.Logger
 }
 
 func (d *database) close() {
-	d.DB.Close()
+	if d.DB != nil {
+		d.DB.Close()
+	}
 	if d.private != nil {
 		if err := d.private.Close(); err != nil {
 			d.log.Warn("stop the private PostgreSQL", "error", err)
@@ -48,23 +51,31 @@ func (a *app) openDatabaseAllowing(c *cli.Context) (*database, error) {
 }
 
 func (a *app) openDatabaseOf(c *cli.Context, cfg config.Config) (*database, error) {
-	d := &database{cfg: cfg, log: a.logger(cfg)}
-	url := cfg.DatabaseURL
-	var err error
-	if url == "" {
-		d.private, err = localpg.Start(c.Context, localpg.Options{DataDir: cfg.DataDir, Log: d.log})
-		if err != nil {
-			return nil, &exitError{privateServerCode(err), err}
-		}
-		url = d.private.URL()
+	d, err := a.reachDatabase(c, cfg)
+	if err != nil {
+		return nil, err
 	}
-	d.DB, err = postgres.Open(c.Context, url, postgres.Options{Logger: d.log, AppName: "haloingest " + c.Command.Name})
+	d.DB, err = postgres.Open(c.Context, d.url, postgres.Options{Logger: d.log, AppName: "haloingest " + c.Command.Name})
 	if err != nil {
 		if d.private != nil {
 			err = errors.Join(err, d.private.Close())
 		}
 		return nil, err
 	}
+	return d, nil
+}
+
+// reachDatabase finds out where the database is, and starts the private server if that is it. It opens no connection.
+func (a *app) reachDatabase(c *cli.Context, cfg config.Config) (*database, error) {
+	d := &database{url: cfg.DatabaseURL, cfg: cfg, log: a.logger(cfg)}
+	if d.url != "" {
+		return d, nil
+	}
+	var err error
+	if d.private, err = localpg.Start(c.Context, localpg.Options{DataDir: cfg.DataDir, Log: d.log}); err != nil {
+		return nil, &exitError{privateServerCode(err), err}
+	}
+	d.url = d.private.URL()
 	return d, nil
 }
 
@@ -117,6 +128,7 @@ func (a *app) openAllowing(c *cli.Context) (*workspace, error) {
 		d.close()
 		return nil, err
 	}
+	d.log = d.log.With("org", id.String())
 	return &workspace{database: d, org: id, connections: connection.NewStore(d.Pool(), d.cfg.MasterKey)}, nil
 }
 
