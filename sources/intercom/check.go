@@ -84,6 +84,12 @@ func probe(kind record.Kind) call {
 	return k
 }
 
+// Workspace asks whose the token is, by one request. Intercom need not tell: then it is the zero Workspace but for the region.
+func (c *Client) Workspace(ctx context.Context) (record.Workspace, error) {
+	a, err := c.me(ctx)
+	return a.Workspace, err
+}
+
 // me reads the workspace behind the token.
 func (c *Client) me(ctx context.Context) (Access, error) {
 	var a Access

@@ -26,6 +26,7 @@ type PreviewRequest struct {
 
 // Preview shows what each choice of user_id_field and company_id_field would give.
 type Preview struct {
+	Workspace record.Workspace // whose the token is; its name may be anything
 	Users     Choices // user_id_field, over the newest contacts
 	Companies Choices // company_id_field, over companies that some of these contacts belong to
 }
@@ -65,6 +66,9 @@ func (d *Desk) Preview(ctx context.Context, r PreviewRequest) (Preview, error) {
 		return Preview{}, err
 	}
 	defer client.Close()
+	if p.Workspace, err = client.Workspace(ctx); err != nil {
+		return Preview{}, refuse(ctx, err)
+	}
 	contacts, err := newestContacts(ctx, client)
 	if err != nil {
 		return Preview{}, refuse(ctx, err)
