@@ -27,8 +27,9 @@ type Connection struct {
 	CompanyIDField   string           `json:"company_id_field"`
 	ActivityRefresh  time.Duration    `json:"activity_refresh"`
 	IngestEnabled    bool             `json:"ingest_enabled"`
-	Connected        bool             `json:"connected"` // false after disconnect
-	TokenHint        string           `json:"token_hint,omitempty"`
+	Connected        bool             `json:"connected"`                   // false after disconnect
+	TokenHint        string           `json:"token_hint,omitempty"`        // its last four characters
+	TokenFingerprint string           `json:"token_fingerprint,omitempty"` // see secret.Text.Fingerprint
 	HasWebhookSecret bool             `json:"webhook_secret_configured"`
 	LastSyncedAt     time.Time        `json:"last_synced_at,omitzero"` // end of the last complete sync
 	SyncedTo         time.Time        `json:"synced_to,omitzero"`      // all changes before it have been read
@@ -178,8 +179,8 @@ func (s *Store) PutTx(ctx context.Context, tx pgx.Tx, org record.UUID, w record.
 	// fields: a sync goes on from there, and a backfill looks for what was deleted since.
 	tag, err := tx.Exec(ctx, `
 		INSERT INTO ingest.connections AS c (org_id, region, workspace_id, workspace_name, timezone,
-			user_id_field, company_id_field, activity_refresh, token, token_hint, webhook_secret, synced_to, last_synced_at)
-		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, r.synced_to, r.synced_to
+			user_id_field, company_id_field, activity_refresh, token, token_hint, token_fingerprint, webhook_secret, synced_to, last_synced_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15, $11, r.synced_to, r.synced_to
 		FROM (SELECT max((spec->'params'->>'synced_to')::timestamptz) AS synced_to FROM ingest.runs
 			WHERE org_id = $1 AND kind = 'replay' AND state = 'complete' AND undone_at IS NULL AND $3 <> '' AND spec->'params'->>'workspace' = $3
 				AND spec->'params'->>'user_id_field' = $6 AND spec->'params'->>'company_id_field' = $7) r
@@ -187,7 +188,7 @@ func (s *Store) PutTx(ctx context.Context, tx pgx.Tx, org record.UUID, w record.
 			region = excluded.region, workspace_id = excluded.workspace_id, workspace_name = excluded.workspace_name,
 			timezone = excluded.timezone, user_id_field = excluded.user_id_field,
 			company_id_field = excluded.company_id_field, activity_refresh = excluded.activity_refresh,
-			token = excluded.token, token_hint = excluded.token_hint,
+			token = excluded.token, token_hint = excluded.token_hint, token_fingerprint = excluded.token_fingerprint,
 			webhook_secret = coalesce(excluded.webhook_secret, c.webhook_secret),
 			webhook_secret_previous = CASE WHEN $13 THEN $12 ELSE c.webhook_secret_previous END,
 			webhook_secret_previous_until = CASE WHEN NOT $13 THEN c.webhook_secret_previous_until WHEN $12::bytea IS NOT NULL THEN now() + $14::interval END,
@@ -195,7 +196,7 @@ func (s *Store) PutTx(ctx context.Context, tx pgx.Tx, org record.UUID, w record.
 		WHERE c.workspace_id IN (excluded.workspace_id, '')`,
 		[16]byte(org), set.Region, w.ID, w.Name, w.Timezone,
 		set.UserIDField, set.CompanyIDField, set.ActivityRefresh, sealedToken, token.Hint(), sealedWebhook,
-		previous.sealed, previous.replaced, set.WebhookGrace)
+		previous.sealed, previous.replaced, set.WebhookGrace, token.Fingerprint())
 	if err != nil {
 		return fmt.Errorf("store the connection of %s: %w", org, err)
 	}
@@ -291,7 +292,7 @@ const newest = `SELECT max(r.started_at) FROM ingest.runs r WHERE r.org_id = c.o
 func read(ctx context.Context, db querier, condition string, args ...any) ([]Connection, error) {
 	rows, err := db.Query(ctx, `
 		SELECT c.org_id, c.region, c.workspace_id, c.workspace_name, c.timezone, c.user_id_field, c.company_id_field, c.activity_refresh,
-			c.ingest_enabled, c.token IS NOT NULL, c.token_hint, c.webhook_secret IS NOT NULL, c.last_synced_at, c.synced_to, c.connected_at,
+			c.ingest_enabled, c.token IS NOT NULL, c.token_hint, c.token_fingerprint, c.webhook_secret IS NOT NULL, c.last_synced_at, c.synced_to, c.connected_at,
 			(`+newest+`'refresh'), w.at,
 			EXISTS (SELECT FROM ingest.runs r WHERE r.org_id = c.org_id AND r.kind <> 'webhook' AND r.started_at > coalesce(w.at, '-infinity') AND `+otherFields+`)
 		FROM ingest.connections c CROSS JOIN LATERAL (`+newest+`'backfill' AND NOT r.spec ?| ARRAY['only', 'since', 'sample']) w(at) `+condition, args...)
@@ -302,7 +303,7 @@ func read(ctx context.Context, db querier, condition string, args ...any) ([]Con
 		var c Connection
 		var lastSynced, syncedTo, refreshed, walked *time.Time
 		err := row.Scan((*[16]byte)(&c.Org), &c.Region, &c.Workspace.ID, &c.Workspace.Name, &c.Workspace.Timezone,
-			&c.UserIDField, &c.CompanyIDField, &c.ActivityRefresh, &c.IngestEnabled, &c.Connected, &c.TokenHint, &c.HasWebhookSecret,
+			&c.UserIDField, &c.CompanyIDField, &c.ActivityRefresh, &c.IngestEnabled, &c.Connected, &c.TokenHint, &c.TokenFingerprint, &c.HasWebhookSecret,
 			&lastSynced, &syncedTo, &c.ConnectedAt, &refreshed, &walked, &c.FullReadDue)
 		c.Workspace.Region = c.Region
 		for at, to := range map[*time.Time]*time.Time{lastSynced: &c.LastSyncedAt, syncedTo: &c.SyncedTo, refreshed: &c.RefreshedAt, walked: &c.WalkedAt} {
@@ -317,15 +318,15 @@ func read(ctx context.Context, db querier, condition string, args ...any) ([]Con
 
 // Token opens the access token of an organisation.
 func (s *Store) Token(ctx context.Context, org record.UUID) (secret.Text, error) {
-	var sealed []byte
-	err := s.pool.QueryRow(ctx, `SELECT token FROM ingest.connections WHERE org_id = $1`, [16]byte(org)).Scan(&sealed)
+	var sealed, keys []byte
+	err := s.pool.QueryRow(ctx, `SELECT token, `+keysetNow+` FROM ingest.connections WHERE org_id = $1`, [16]byte(org)).Scan(&sealed, &keys)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return secret.Text{}, fmt.Errorf("read the token of %s: %w", org, err)
 	}
 	if sealed == nil {
 		return secret.Text{}, fmt.Errorf("organisation %s is %w (no token is stored); run: haloingest connect --org %s --region us|eu|au --token-file FILE", org, ErrNotConnected, org)
 	}
-	sealer, err := secret.Open(ctx, keysets{s.pool, ""}, s.master)
+	sealer, err := s.opening(ctx, keys)
 	if err != nil {
 		return secret.Text{}, err
 	}
@@ -337,8 +338,12 @@ func (s *Store) Token(ctx context.Context, org record.UUID) (secret.Text, error)
 // that sealed it, so that somebody who has lost the master key can begin with a new one.
 func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		all, err := holdKeys(ctx, tx)
+		if err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `
-			UPDATE ingest.connections SET token = NULL, token_hint = '', webhook_secret = NULL,
+			UPDATE ingest.connections SET token = NULL, token_hint = '', token_fingerprint = '', webhook_secret = NULL,
 				webhook_secret_previous = NULL, webhook_secret_previous_until = NULL, ingest_enabled = false, disconnected_at = now()
 			WHERE org_id = $1 AND token IS NOT NULL`, [16]byte(org))
 		if err != nil {
@@ -348,6 +353,9 @@ func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err 
 		if _, err := tx.Exec(ctx, `DELETE FROM ingest.connection_drafts WHERE org_id = $1`, [16]byte(org)); err != nil {
 			return err
 		}
+		if !all {
+			return nil // whether another organisation has secrets cannot be told: that is left to Sweep
+		}
 		return dropUnusedKeys(ctx, tx)
 	})
 	if err != nil {
@@ -356,20 +364,24 @@ func (s *Store) Disconnect(ctx context.Context, org record.UUID) (had bool, err 
 	return had, nil
 }
 
-// dropUnusedKeys deletes the key set if nothing is sealed with it any more. Who sees one organisation only (row-level security) cannot tell;
-// then it is left to Sweep.
+// holdKeys waits for whoever is sealing at this moment and keeps others from it until the transaction ends; statements behind it see what has been sealed.
+// Whoever takes the key set and rows takes the key set first. Who sees one organisation only (row-level security) holds nothing, and all is false.
+func holdKeys(ctx context.Context, tx pgx.Tx) (all bool, err error) {
+	if err := tx.QueryRow(ctx, `SELECT NOT (`+rowSecurity+`)`).Scan(&all); err != nil || !all {
+		return false, err
+	}
+	// The table, not the row: a row that many share, one after the other, would not become free. Who only reads does not wait.
+	_, err = tx.Exec(ctx, `LOCK TABLE ingest.keysets IN EXCLUSIVE MODE`)
+	return true, err
+}
+
+// rowSecurity is SQL for: this role does not see all that is sealed.
+const rowSecurity = `row_security_active('ingest.connections') OR row_security_active('ingest.connection_drafts')`
+
+// dropUnusedKeys deletes the key set if nothing is sealed with it any more. It is for who holds it.
 func dropUnusedKeys(ctx context.Context, tx pgx.Tx) error {
-	var scoped bool
-	err := tx.QueryRow(ctx, `SELECT row_security_active('ingest.connections') OR row_security_active('ingest.connection_drafts')`).Scan(&scoped)
-	if err != nil || scoped {
-		return err
-	}
-	// Waits for whoever is sealing at this moment; the next statement sees what they have sealed.
-	if _, err := tx.Exec(ctx, `SELECT FROM ingest.keysets FOR UPDATE`); err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `DELETE FROM ingest.keysets
-		WHERE NOT EXISTS (SELECT FROM ingest.connections WHERE token IS NOT NULL OR webhook_secret IS NOT NULL)
+	_, err := tx.Exec(ctx, `DELETE FROM ingest.keysets
+		WHERE NOT EXISTS (SELECT FROM ingest.connections WHERE num_nonnulls(token, webhook_secret, webhook_secret_previous) > 0)
 			AND NOT EXISTS (SELECT FROM ingest.connection_drafts)`)
 	return err
 }
@@ -378,8 +390,11 @@ func dropUnusedKeys(ctx context.Context, tx pgx.Tx) error {
 // that sees all organisations.
 func (s *Store) Sweep(ctx context.Context) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `DELETE FROM ingest.connection_drafts WHERE expires_at <= now()`)
-		if err != nil || tag.RowsAffected() == 0 {
+		all, err := holdKeys(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM ingest.connection_drafts WHERE expires_at <= now()`); err != nil || !all {
 			return err
 		}
 		return dropUnusedKeys(ctx, tx)
@@ -387,7 +402,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sweep tokens that nobody has used: %w", err)
 	}
-	return nil
+	_, err = s.PruneKeys(ctx)
+	return err
 }
 
 func place(org record.UUID, column string) secret.Place {

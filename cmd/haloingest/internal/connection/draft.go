@@ -71,16 +71,16 @@ func (s *Store) Draft(ctx context.Context, org record.UUID, user string) (Draft,
 
 // DraftToken opens the token of a draft.
 func (s *Store) DraftToken(ctx context.Context, org record.UUID, user string) (secret.Text, error) {
-	var sealed []byte
-	err := s.pool.QueryRow(ctx, `SELECT token FROM ingest.connection_drafts WHERE org_id = $1 AND user_name = $2 AND expires_at > now()`,
-		[16]byte(org), user).Scan(&sealed)
+	var sealed, keys []byte
+	err := s.pool.QueryRow(ctx, `SELECT token, `+keysetNow+` FROM ingest.connection_drafts WHERE org_id = $1 AND user_name = $2 AND expires_at > now()`,
+		[16]byte(org), user).Scan(&sealed, &keys)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return secret.Text{}, noDraft(org)
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the token that waits for %s: %w", org, err)
 	}
-	sealer, err := secret.Open(ctx, keysets{s.pool, ""}, s.master)
+	sealer, err := s.opening(ctx, keys)
 	if err != nil {
 		return secret.Text{}, err
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline/record"
 	"haloingest/sources/webhook"
@@ -72,14 +74,28 @@ func (k *Keyring) Keys(ctx context.Context, org record.UUID, fresh bool) (webhoo
 	return keys, nil
 }
 
-// read reads all connections that have a secret and opens those that are new.
-func (k *Keyring) read(ctx context.Context) (map[record.UUID]ring, error) {
-	rows, err := k.store.pool.Query(ctx, `SELECT org_id, workspace_id, ingest_enabled, webhook_secret, webhook_secret_previous,
+// read reads all connections that have a secret and opens those that are new, with the key set of the same snapshot.
+func (k *Keyring) read(ctx context.Context) (held map[record.UUID]ring, err error) {
+	o := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(ctx, k.store.pool, o, func(tx pgx.Tx) error {
+		if held, err = k.readTx(ctx, tx); err != nil {
+			return err
+		}
+		return k.unseal(ctx, tx, held)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the webhook secrets: %w", err)
+	}
+	return held, nil
+}
+
+func (k *Keyring) readTx(ctx context.Context, tx pgx.Tx) (map[record.UUID]ring, error) {
+	rows, err := tx.Query(ctx, `SELECT org_id, workspace_id, ingest_enabled, webhook_secret, webhook_secret_previous,
 			coalesce(webhook_secret_previous_until, '-infinity') > clock_timestamp(),
 			extract(epoch FROM coalesce(webhook_secret_previous_until, clock_timestamp()) - clock_timestamp())::float8
 		FROM ingest.connections WHERE webhook_secret IS NOT NULL AND token IS NOT NULL`)
 	if err != nil {
-		return nil, fmt.Errorf("read the webhook secrets: %w", err)
+		return nil, err
 	}
 	defer rows.Close()
 	held := make(map[record.UUID]ring)
@@ -89,7 +105,7 @@ func (k *Keyring) read(ctx context.Context) (map[record.UUID]ring, error) {
 		var enabled, two bool
 		var left float64
 		if err := rows.Scan(&org, &r.keys.Workspace, &enabled, &r.sealed, &r.older, &two, &left); err != nil {
-			return nil, fmt.Errorf("read the webhook secrets: %w", err)
+			return nil, err
 		}
 		r.keys.Off = !enabled
 		if !two {
@@ -99,12 +115,12 @@ func (k *Keyring) read(ctx context.Context) (map[record.UUID]ring, error) {
 		held[org] = r
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read the webhook secrets: %w", err)
+		return nil, err
 	}
-	return held, k.unseal(ctx, held)
+	return held, nil
 }
 
-func (k *Keyring) unseal(ctx context.Context, held map[record.UUID]ring) error {
+func (k *Keyring) unseal(ctx context.Context, tx pgx.Tx, held map[record.UUID]ring) error {
 	var sealer *secret.Sealer
 	for org, r := range held {
 		if old, ok := k.held[org]; ok && bytes.Equal(old.sealed, r.sealed) && bytes.Equal(old.older, r.older) {
@@ -113,8 +129,11 @@ func (k *Keyring) unseal(ctx context.Context, held map[record.UUID]ring) error {
 			continue
 		}
 		if sealer == nil {
-			var err error
-			if sealer, err = secret.Open(ctx, keysets{k.store.pool, ""}, k.store.master); err != nil {
+			keys, err := keysets{tx, ""}.LoadKeyset(ctx)
+			if err != nil {
+				return err
+			}
+			if sealer, err = k.store.opening(ctx, keys); err != nil {
 				return err
 			}
 		}

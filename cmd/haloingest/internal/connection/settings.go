@@ -80,9 +80,12 @@ func (s *Store) SetWebhookSecret(ctx context.Context, org record.UUID, webhook s
 	if err := validGrace(grace); err != nil {
 		return err
 	}
-	err := s.locked(ctx, org, func(tx pgx.Tx, _ Connection) error {
-		sealer, err := secret.Open(ctx, keysets{tx, "FOR SHARE"}, s.master)
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		sealer, err := secret.Open(ctx, keysets{tx, "FOR SHARE"}, s.master) // before any row: see holdKeys
 		if err != nil {
+			return err
+		}
+		if _, err := lockTx(ctx, tx, org); err != nil {
 			return err
 		}
 		previous, err := s.previous(ctx, tx, sealer, org, webhook, grace)
@@ -142,16 +145,22 @@ func (s *Store) Configure(ctx context.Context, org record.UUID, set Settings) (c
 // locked does something to a connection that nobody else can change meanwhile.
 func (s *Store) locked(ctx context.Context, org record.UUID, f func(pgx.Tx, Connection) error) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT FROM ingest.connections WHERE org_id = $1 FOR NO KEY UPDATE`, [16]byte(org)); err != nil {
-			return err
-		}
-		c, err := get(ctx, tx, org)
+		c, err := lockTx(ctx, tx, org)
 		if err != nil {
 			return err
 		}
-		if !c.Connected {
-			return fmt.Errorf("organisation %s is %w (no token is stored)", org, ErrNotConnected)
-		}
 		return f(tx, c)
 	})
+}
+
+// lockTx keeps others from changing a connection until the transaction ends.
+func lockTx(ctx context.Context, tx pgx.Tx, org record.UUID) (Connection, error) {
+	if _, err := tx.Exec(ctx, `SELECT FROM ingest.connections WHERE org_id = $1 FOR NO KEY UPDATE`, [16]byte(org)); err != nil {
+		return Connection{}, err
+	}
+	c, err := get(ctx, tx, org)
+	if err == nil && !c.Connected {
+		err = fmt.Errorf("organisation %s is %w (no token is stored)", org, ErrNotConnected)
+	}
+	return c, err
 }

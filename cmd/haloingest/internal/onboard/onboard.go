@@ -108,13 +108,14 @@ func (d *Desk) Connect(ctx context.Context, r Request, then func(ctx context.Con
 	}
 	var c connection.Connection
 	err := pgx.BeginFunc(ctx, d.o.DB.Pool(), func(tx pgx.Tx) error {
+		if err := d.o.Connections.PutTx(ctx, tx, r.Org, r.Access.Workspace, r.Settings, r.Token, r.Webhook); err != nil {
+			return refuse(ctx, err)
+		}
+		// Behind PutTx, which locks the key set: rows are locked after it.
 		if draft {
 			if err := d.o.Connections.TakeDraft(ctx, tx, r.Org, r.User); err != nil {
 				return err
 			}
-		}
-		if err := d.o.Connections.PutTx(ctx, tx, r.Org, r.Access.Workspace, r.Settings, r.Token, r.Webhook); err != nil {
-			return refuse(ctx, err)
 		}
 		var err error
 		if c, err = d.o.Connections.GetTx(ctx, tx, r.Org); err != nil || then == nil {

@@ -209,18 +209,42 @@ func (k *Keyset) Seal(ctx context.Context) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// Reseal returns the set as it is stored, sealed with the present master key. Where that is the kept one and there is none, it is made.
-func (m *Master) Reseal(ctx context.Context, k *Keyset) (sealed []byte, origin string, err error) {
-	from, err := m.from.load(true)
+// Reseal opens a sealed key set and, where the old master key has sealed it, returns it sealed with the present one. Where that is the kept one and there is
+// none, it is made. again is nil if the present one has sealed the set already.
+func (m *Master) Reseal(ctx context.Context, sealed []byte) (k *Keyset, again []byte, err error) {
+	if m.from.hasOld() {
+		old, err := m.from.loadOld()
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, err := m.open(ctx, old, sealed); err == nil {
+			if _, err := m.from.load(true); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if k, err = m.Keyset(ctx, sealed); err != nil || !k.old {
+		return k, nil, err
+	}
+	from, err := m.from.load(false)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	wrap, err := m.cipher(ctx, from)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	sealed, err = (&Keyset{handle: k.handle, wrap: wrap, origin: from.origin}).Seal(ctx)
-	return sealed, from.origin, err
+	again, err = (&Keyset{handle: k.handle, wrap: wrap, origin: from.origin}).Seal(ctx)
+	return k, again, err
+}
+
+// Origin says where the present master key is, or "" if that cannot be told.
+func (m *Master) Origin() string {
+	from, err := m.from.load(false)
+	if err != nil {
+		return ""
+	}
+	return from.origin
 }
 
 // Add adds a key that opens and does not seal yet.

@@ -1,6 +1,8 @@
 package secret
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -39,6 +41,17 @@ func (t Text) Hint() string {
 		return ""
 	}
 	return s[len(s)-4:]
+}
+
+// Fingerprint is by what people know a token again without seeing it: the first 12 hexadecimal digits of its SHA-256, as sha256sum prints it for
+// the token without a line end. It is for secrets of Intercom's making only: those are long and random, so that 48 bits give nothing away; of a
+// password it would.
+func (t Text) Fingerprint() string {
+	if len(t.Reveal()) < 12 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(t.Reveal()))
+	return hex.EncodeToString(sum[:6])
 }
 
 const placeholder = "[secret]"
