@@ -43,14 +43,30 @@ type BackfillOptions struct {
 }
 
 // Backfill queues a backfill of org, in the caller's transaction, so that it is there exactly if the transaction commits; or, with tx nil, in
-// one of its own. Where one waits or runs already, there is nothing to do.
+// one of its own. Where one waits or runs already, there is nothing to do; but with Restart, that one begins anew, with the present options.
 func (q *Queue) Backfill(ctx context.Context, tx pgx.Tx, org record.UUID, o BackfillOptions) error {
+	if tx == nil {
+		return pgx.BeginFunc(ctx, q.db.Pool(), func(tx pgx.Tx) error { return q.Backfill(ctx, tx, org, o) })
+	}
 	args := backfillArgs{target: target{org.String()}, Since: o.Since, Sample: o.Sample, Restart: o.Restart}
 	for _, kind := range o.Only {
 		args.Only = append(args.Only, string(kind))
 	}
-	_, err := q.insert(ctx, tx, args)
-	return err
+	fresh, err := q.insert(ctx, tx, args)
+	if err != nil || fresh || !o.Restart {
+		return err
+	}
+	encoded, err := json.Marshal(args)
+	if err == nil {
+		// What began before created_at is not gone on with.
+		_, err = tx.Exec(ctx, `UPDATE ingest.river_job SET args = $3, created_at = clock_timestamp(),
+				metadata = CASE WHEN state = 'running' THEN metadata || jsonb_build_object('`+metaAgain+`', true) ELSE metadata END
+			WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL`, org.String(), KindBackfill, encoded)
+	}
+	if err != nil {
+		return fmt.Errorf("queue a backfill of %s anew: %w", org, err)
+	}
+	return nil
 }
 
 // Sync queues a sync of org, unless one waits or runs.
@@ -228,6 +244,7 @@ const (
 	metaPaused = "paused" // pause
 	metaWaits  = "waits"  // for people: what it waits for
 	metaStop   = "stop"   // it is asked to stop
+	metaAgain  = "again"  // it is asked to begin anew, with the arguments that it has now
 )
 
 // pause is why a job is not tried until something changes.

@@ -25,6 +25,7 @@ var (
 	errMakeWay  = errors.New("a sync of the same organisation waits, and this job has had its share")
 	errOff      = errors.New("ingest is off")
 	errAsked    = errors.New("it was asked to stop")
+	errAgain    = errors.New("it was asked to begin anew")
 	errTaken    = errors.New("another process has taken the job over")
 )
 
@@ -156,11 +157,14 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 	var last final
 	cause := context.Cause(t.read)
 	switch {
-	case err == nil, isSnooze(err):
+	case err == nil && !errors.Is(cause, errAgain), isSnooze(err):
 		return err
 	case errors.Is(cause, errTaken):
 		t.log.Warn("the job was taken over by another process while this one was silent")
 		return nil // of an id that is not there any more
+	case errors.Is(cause, errAgain):
+		_ = river.MetadataSet(ctx, metaAgain, false) // fails outside of a job only
+		return w.wait(ctx, errAgain.Error(), 0)
 	case errors.Is(err, pipeline.ErrStopped) || ctx.Err() != nil:
 		switch {
 		case errors.Is(cause, errOff):

@@ -34,7 +34,7 @@ func (w *Worker) watch(ctx context.Context) {
 }
 
 func (w *Worker) check(ctx context.Context, ids []int64) error {
-	rows, err := w.pool.Query(ctx, `SELECT j.id, coalesce(c.ingest_enabled AND c.token IS NOT NULL, false) OR j.kind = '`+KindReplay+`', coalesce(j.metadata->>'`+metaStop+`' = 'true', false),
+	rows, err := w.pool.Query(ctx, `SELECT j.id, coalesce(c.ingest_enabled AND c.token IS NOT NULL, false) OR j.kind = '`+KindReplay+`', coalesce(j.metadata->>'`+metaStop+`' = 'true', false), coalesce(j.metadata->>'`+metaAgain+`' = 'true', false),
 			j.queue = '`+queueLong+`' AND EXISTS (SELECT FROM ingest.river_job o WHERE o.args->>'org' = j.args->>'org' AND o.finalized_at IS NULL AND o.queue = '`+queueSync+`'
 				AND (o.state = 'running' OR coalesce(o.metadata->>'`+metaWaits+`', '') <> '' AND o.metadata->'`+metaPaused+`' IS NULL AND o.state IN ('available', 'scheduled')))
 		FROM ingest.river_job j LEFT JOIN ingest.connections c ON c.org_id = (j.args->>'org')::uuid
@@ -44,9 +44,9 @@ func (w *Worker) check(ctx context.Context, ids []int64) error {
 	}
 	mine := make(map[int64]bool, len(ids))
 	var id int64
-	var on, asked, wanted bool
+	var on, asked, again, wanted bool
 	wants := make(map[int64]bool)
-	_, err = pgx.ForEachRow(rows, []any{&id, &on, &asked, &wanted}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &on, &asked, &again, &wanted}, func() error {
 		mine[id] = true
 		wants[id] = wanted
 		if t := w.task(id); t != nil {
@@ -55,6 +55,8 @@ func (w *Worker) check(ctx context.Context, ids []int64) error {
 				t.stop(errOff)
 			case asked:
 				t.stop(errAsked)
+			case again:
+				t.stop(errAgain)
 			}
 		}
 		return nil
