@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline/record"
 	"haloingest/sources/intercom/intercomtest"
 )
@@ -105,6 +106,9 @@ func (a *app) takeTour(c *cli.Context) error {
 	}
 	if cfg.MasterKey.File != "" {
 		t.args = append(t.args, "--master-key-file", cfg.MasterKey.File)
+	}
+	if uri := cfg.MasterKey.URI.Reveal(); uri != "" && !secret.HoldsKey(uri) { // else it is in the environment
+		t.args = append(t.args, "--master-key-uri", uri)
 	}
 	if a.json {
 		t.out = a.stderr // what people want to read on the way is no result

@@ -48,7 +48,9 @@ func storeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "database-url", Usage: "PostgreSQL `URL`; without it a private server is run from the data directory", Category: categoryStore},
 		&cli.StringFlag{Name: "data-dir", Usage: "directory `DIR` for the private server and the kept master key", Value: config.DefaultDataDir, Category: categoryStore},
-		&cli.StringFlag{Name: "master-key-file", Usage: "`FILE` with the 32-byte key that seals secrets (or HALOINGEST_MASTER_KEY; without either, a key made once in the data directory)", Category: categoryStore},
+		&cli.StringFlag{Name: "master-key-file", Usage: "`FILE` with the 32-byte key that seals secrets, or with a URI as for --master-key-uri (or HALOINGEST_MASTER_KEY; without any, a key made once in the data directory)", Category: categoryStore},
+		&cli.StringFlag{Name: "master-key-uri", Usage: "`URI` of the key in a KMS that seals secrets: awskms://, gcpkms://, azurekeyvault:// or hashivault://", Category: categoryStore},
+		&cli.StringFlag{Name: "old-master-key-file", Usage: "`FILE` with the master key before it, for what is sealed with that one still (or HALOINGEST_OLD_MASTER_KEY)", Category: categoryStore},
 	}
 }
 
@@ -91,9 +93,12 @@ func (a *app) config(c *cli.Context) (config.Config, error) {
 		DatabaseURL: c.String("database-url"),
 		DataDir:     dataDir,
 		MasterKey: secret.MasterKey{
-			Value:   secret.NewText(os.Getenv(envPrefix + "MASTER_KEY")),
-			File:    c.String("master-key-file"),
-			DataDir: dataDir,
+			Value:    secret.NewText(os.Getenv(envPrefix + "MASTER_KEY")),
+			File:     c.String("master-key-file"),
+			URI:      secret.NewText(c.String("master-key-uri")),
+			DataDir:  dataDir,
+			OldFile:  c.String("old-master-key-file"),
+			OldValue: secret.NewText(os.Getenv(envPrefix + "OLD_MASTER_KEY")),
 		},
 		IntercomURL:          c.String("intercom-url"),
 		IntercomVersion:      c.String("intercom-version"),
@@ -102,6 +107,9 @@ func (a *app) config(c *cli.Context) (config.Config, error) {
 		ScrollWait:           c.Duration("scroll-wait"),
 		LogLevel:             c.String("log-level"),
 		LogFormat:            c.String("log-format"),
+	}
+	if uri := c.String("master-key-uri"); secret.HoldsKey(uri) && uri != os.Getenv(envName("master-key-uri")) {
+		return cfg, usagef("--master-key-uri: base64key:// is the key itself, which others can see among a command's words; want it in a file (--master-key-file) or in the environment")
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, usagef("%w", err)

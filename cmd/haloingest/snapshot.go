@@ -41,7 +41,7 @@ func (a *app) snapshots() *cli.Command {
 func keyFlags() []cli.Flag {
 	var list []cli.Flag
 	for _, f := range storeFlags() {
-		if name := f.Names()[0]; name == "data-dir" || name == "master-key-file" {
+		if name := f.Names()[0]; name == "data-dir" || strings.Contains(name, "master-key") {
 			list = append(list, f)
 		}
 	}

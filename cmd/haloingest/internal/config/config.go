@@ -52,6 +52,9 @@ func (c Config) Validate() error {
 	if info, err := os.Stat(c.DataDir); err == nil && !info.IsDir() {
 		return fmt.Errorf("--data-dir %s is a file, not a directory", c.DataDir)
 	}
+	if err := c.MasterKey.Validate(); err != nil {
+		return err
+	}
 	if err := validAddress(c.IntercomURL); err != nil {
 		return err
 	}
