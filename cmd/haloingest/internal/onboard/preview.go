@@ -27,8 +27,8 @@ type PreviewRequest struct {
 // Preview shows what each choice of user_id_field and company_id_field would give.
 type Preview struct {
 	Workspace record.Workspace // whose the token is; its name may be anything
-	Users     Choices // user_id_field, over the newest contacts
-	Companies Choices // company_id_field, over companies that some of these contacts belong to
+	Users     Choices          // user_id_field, over the newest contacts
+	Companies Choices          // company_id_field, over companies that some of these contacts belong to
 }
 
 // Choices are the values of one setting that can be chosen.
