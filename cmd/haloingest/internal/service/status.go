@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/service/work"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
 )
@@ -32,8 +33,8 @@ type Status struct {
 	IngestEnabled           bool   `json:"ingest_enabled"`
 	OpenRejects             int64  `json:"open_rejects"`
 
-	Jobs []Job `json:"jobs"` // what is waiting or running, oldest first
-	Run  *Run  `json:"run"`  // the newest run; null before any
+	Jobs []work.Job `json:"jobs"` // what waits or runs, oldest first, and what has failed for good
+	Run  *LastRun   `json:"run"`  // the newest run; null before any
 }
 
 // Workspace is whose data it is.
@@ -51,17 +52,8 @@ type Totals struct {
 	Tickets       int64 `json:"tickets"`
 }
 
-// Job is one job of the queue.
-type Job struct {
-	Kind    string    `json:"kind"`  // backfill, sync, ...
-	State   string    `json:"state"` // running, waiting, ...
-	Since   time.Time `json:"since"`
-	Attempt int       `json:"attempt"`
-	Error   string    `json:"error,omitempty"` // of the attempt before
-}
-
-// Run is a run as it stands in the database.
-type Run struct {
+// LastRun is a run as it stands in the database.
+type LastRun struct {
 	ID         record.UUID `json:"id"`
 	Kind       string      `json:"kind"`
 	State      string      `json:"state"`
@@ -74,7 +66,7 @@ type Run struct {
 type statusHandler struct {
 	db          *postgres.DB
 	connections *connection.Store
-	jobs        func(ctx context.Context, org record.UUID) ([]Job, error)
+	jobs        func(ctx context.Context, org record.UUID) ([]work.Job, error)
 	log         *slog.Logger
 }
 
@@ -135,7 +127,7 @@ func (h *statusHandler) read(ctx context.Context, org record.UUID) (*Status, err
 		Totals:       Totals{st.Contacts.Live, st.Companies.Live, st.Conversations.Live, st.Tickets.Live},
 		Deleted:      Totals{st.Contacts.Deleted, st.Companies.Deleted, st.Conversations.Deleted, st.Tickets.Deleted},
 		LastSyncedAt: when(st.LastSyncedAt), SyncedTo: when(st.SyncedTo), OpenRejects: st.OpenRejects,
-		WebhookSecret: "not configured", Jobs: []Job{},
+		WebhookSecret: "not configured", Jobs: []work.Job{},
 	}
 	if !known && st.Run == nil && s.Totals == (Totals{}) && s.Deleted == (Totals{}) {
 		return nil, nil
@@ -148,7 +140,7 @@ func (h *statusHandler) read(ctx context.Context, org record.UUID) (*Status, err
 		s.WebhookSecret = "configured"
 	}
 	if r := st.Run; r != nil {
-		s.Run = &Run{ID: r.ID, Kind: r.Kind, State: string(r.State), StartedAt: r.StartedAt, FinishedAt: when(r.FinishedAt), Error: r.Error}
+		s.Run = &LastRun{ID: r.ID, Kind: r.Kind, State: string(r.State), StartedAt: r.StartedAt, FinishedAt: when(r.FinishedAt), Error: r.Error}
 	}
 	jobs, err := h.jobs(ctx, org)
 	if err != nil {
