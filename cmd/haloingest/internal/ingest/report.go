@@ -21,6 +21,8 @@ type Report struct {
 	// Snapshot is nil if the run keeps none.
 	Snapshot *SnapshotReport `json:"snapshot,omitempty"`
 	Streams  []Speed         `json:"speed"` // of this attempt, in order
+	// More says that a refresh rests: it has used up what one run may read, and another one is to go on at once or when there is time.
+	More bool `json:"more,omitempty"`
 }
 
 // API is what a run asked of Intercom.

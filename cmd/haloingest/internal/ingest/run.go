@@ -54,6 +54,7 @@ type Request struct {
 	Restart bool          // begin anew, even if there is something to resume
 	Rejects []int64       // of a retry: which, empty for all open ones
 	Repair  *Repair       // of a repair: what
+	Limit   int           // of a refresh: objects that are read at most, 0: a share of the workspace's budget
 }
 
 // full reports whether the request covers the whole workspace.
@@ -77,6 +78,7 @@ type Run struct {
 	rules   distill.Rules
 	files   *attachments // nil: files are not saved
 	keeper  *keeper      // nil: no snapshot is kept
+	left    *allowance   // of what is read again; nil: not worked out yet
 }
 
 // Errors of runs that go on from what was read before.
@@ -189,16 +191,20 @@ func (r *Run) Progress() Progress {
 }
 
 // Do runs the streams one after the other and finishes the run: complete when all were read to their
-// end, interrupted when read was done before that, failed otherwise. The report is good in all cases;
+// end, interrupted when read was done before that or a refresh rests, failed otherwise. The report is good in all cases;
 // the error is pipeline.ErrStopped after a soft stop.
 func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	ctx, release := r.lease.Bind(ctx)
 	defer release()
 	ctx, end := r.watch(ctx, "")
 	skipped, err := r.doAll(ctx, read)
+	more := errors.Is(err, errRest)
+	if more {
+		err = nil
+	}
 	outcome := postgres.Outcome{State: postgres.RunComplete, Requests: r.runner.Client.Stats().Total}
 	switch {
-	case errors.Is(err, pipeline.ErrStopped), err != nil && ctx.Err() != nil && context.Cause(r.lease.Lost()) == nil:
+	case more, errors.Is(err, pipeline.ErrStopped), err != nil && ctx.Err() != nil && context.Cause(r.lease.Lost()) == nil:
 		outcome.State = postgres.RunInterrupted
 	case err != nil:
 		outcome.State, outcome.Err = postgres.RunFailed, err
@@ -230,6 +236,7 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience(err))
 	defer cancel()
 	report, rerr := r.report(reading)
+	report.More = more
 	if err == nil && rerr != nil {
 		err = fmt.Errorf("the run is over (%s), but the database does not give its report, see runs show: %w", outcome.State, rerr)
 	}
@@ -350,6 +357,12 @@ func (r *Run) doStream(ctx, read context.Context, s stream, reference record.Ref
 	err = p.Run(ctx, read)
 	if cerr := sink.Close(ctx); err == nil {
 		err = cerr
+	}
+	if err == nil && r.left != nil && r.left.rest {
+		if r.request.Kind == KindRefresh {
+			return errRest
+		}
+		r.runner.Log.Warn("not everything was read again that shows changed contacts; the next full walk finds the rest", "stream", s.name)
 	}
 	if err == nil {
 		err = r.run.CompleteStream(ctx, s.name)

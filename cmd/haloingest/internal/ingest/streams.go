@@ -39,6 +39,8 @@ func (r *Run) plan() []stream {
 			list = append(list, r.repairStream(kind))
 		}
 		return append(list, r.strayStream())
+	case KindRefresh:
+		return []stream{r.refreshStream(record.KindConversation), r.refreshStream(record.KindTicket)}
 	case KindWebhook:
 		return nil // see drain.go
 	default:
@@ -47,6 +49,9 @@ func (r *Run) plan() []stream {
 				list = append(list, r.mainStream(kind))
 			}
 		}
+	}
+	if r.request.Kind == KindSync {
+		list = append(list, r.followStream(record.KindConversation), r.followStream(record.KindTicket))
 	}
 	list = append(list, r.unsavedStreams()...)
 	// What a first backfill does not see was never there.
