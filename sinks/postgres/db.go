@@ -65,6 +65,7 @@ type DB struct {
 	retries time.Duration
 	observe Observer
 	timing  timing
+	scoped  bool // see OpenScoped
 }
 
 // settings are what every session gets. The two timeouts bound what a process that was frozen in mid-transaction can hold
@@ -87,7 +88,10 @@ var optional = map[string]string{
 
 // Open connects to the database and checks that it can be worked with. It does not touch the schema; see Migrate. An error
 // is ErrURL or ErrDatabase and names what to do; it never holds the password.
-func Open(ctx context.Context, url string, o Options) (*DB, error) {
+func Open(ctx context.Context, url string, o Options) (*DB, error) { return open(ctx, url, o, nil) }
+
+// open is Open with what adjust makes of the pool.
+func open(ctx context.Context, url string, o Options, adjust func(*pgxpool.Config)) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The parser's message may quote the URL, and with it the password.
@@ -120,6 +124,9 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.PgConn().Exec(ctx, script).ReadAll()
 		return err
+	}
+	if adjust != nil {
+		adjust(config)
 	}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, wrap(ctx, err, "open the database")

@@ -145,8 +145,10 @@ func copyFindings(ctx context.Context, tx pgx.Tx, org, diff record.UUID, finding
 	return nil, flush()
 }
 
-const diffColumns = `d.id, d.left_side, d.right_side, d.level, d."only", d.verdict, d.sentence, d.watermark, d.started_at, d.finished_at,
-	(SELECT coalesce(max(f.n) + 1, 0) FROM ingest.diff_findings f WHERE f.org_id = d.org_id AND f.diff_id = d.id)`
+func (db *DB) diffColumns() string {
+	return `d.id, d.left_side, d.right_side, d.level, d."only", d.verdict, d.sentence, d.watermark, d.started_at, d.finished_at,
+	(SELECT coalesce(max(f.n) + 1, 0) FROM ` + db.From("ingest.diff_findings") + ` f WHERE f.org_id = d.org_id AND f.diff_id = d.id)`
+}
 
 func scanDiff(row pgx.CollectableRow) (x DiffRun, err error) {
 	err = row.Scan((*[16]byte)(&x.ID), &x.Left, &x.Right, &x.Level, &x.Only, &x.Verdict, &x.Sentence, &x.Watermark, &x.StartedAt, &x.FinishedAt, &x.Findings)
@@ -155,12 +157,12 @@ func scanDiff(row pgx.CollectableRow) (x DiffRun, err error) {
 
 // DiffRuns lists the newest diffs of org, newest first; limit 0 is all of them.
 func (db *DB) DiffRuns(ctx context.Context, org record.UUID, limit int) ([]DiffRun, error) {
-	return db.diffs(ctx, `SELECT `+diffColumns+` FROM ingest.diff_runs d WHERE d.org_id = $1 ORDER BY d.started_at DESC, d.id LIMIT nullif($2, 0)`, org, limit)
+	return db.diffs(ctx, `SELECT `+db.diffColumns()+` FROM ingest.diff_runs d WHERE d.org_id = $1 ORDER BY d.started_at DESC, d.id LIMIT nullif($2, 0)`, org, limit)
 }
 
 // NewestDiffs returns the newest diff for each pair of sides, newest first.
 func (db *DB) NewestDiffs(ctx context.Context, org record.UUID) ([]DiffRun, error) {
-	return db.diffs(ctx, `SELECT `+diffColumns+` FROM (SELECT DISTINCT ON (left_side, right_side) * FROM ingest.diff_runs WHERE org_id = $1
+	return db.diffs(ctx, `SELECT `+db.diffColumns()+` FROM (SELECT DISTINCT ON (left_side, right_side) * FROM ingest.diff_runs WHERE org_id = $1
 		ORDER BY left_side, right_side, started_at DESC, id) d ORDER BY d.started_at DESC, d.id`, org)
 }
 
@@ -175,7 +177,7 @@ func (db *DB) diffs(ctx context.Context, sql string, args ...any) ([]DiffRun, er
 
 // DiffRun returns the diff whose id begins with prefix, with its Report. ErrNotFound if there is none or more than one.
 func (db *DB) DiffRun(ctx context.Context, org record.UUID, prefix string) (DiffRun, error) {
-	list, err := db.diffs(ctx, `SELECT `+diffColumns+` FROM ingest.diff_runs d WHERE d.org_id = $1 AND starts_with(d.id::text, $2) LIMIT 2`, org, strings.ToLower(prefix))
+	list, err := db.diffs(ctx, `SELECT `+db.diffColumns()+` FROM ingest.diff_runs d WHERE d.org_id = $1 AND starts_with(d.id::text, $2) LIMIT 2`, org, strings.ToLower(prefix))
 	switch {
 	case err != nil:
 		return DiffRun{}, err

@@ -34,7 +34,7 @@ type MigrationStatus struct {
 
 // Migrate brings the schema up to date and returns the names of the migrations that it applied, in order. Several processes may do so at
 // once. It fails with ErrSchemaNewer if a newer program has been here, and with ErrSchema if a table is there that this program
-// cannot write. Where nothing is to be done it only reads, so that a role without the right to create tables will do.
+// cannot write. What keeps organisations apart comes with it; see Wall. Where nothing is to be done it only reads, so that a role without the right to create tables will do.
 func (db *DB) Migrate(ctx context.Context) (applied []string, err error) {
 	pending, err := db.pending(ctx)
 	if err != nil {
@@ -43,6 +43,14 @@ func (db *DB) Migrate(ctx context.Context) (applied []string, err error) {
 	if pending {
 		if applied, err = db.migrate(ctx); err != nil {
 			return applied, wrap(ctx, err, "bring the schema up to date")
+		}
+		missing, err := db.Wall(ctx)
+		if err != nil {
+			return applied, err
+		}
+		if len(missing) > 0 {
+			db.log.WarnContext(ctx, "the web service will not keep organisations apart in the database until an administrator has run some SQL; everything else works without it",
+				"sql", strings.Join(missing, "; "))
 		}
 	}
 	return applied, wrap(ctx, db.checkTables(ctx), "check the schema")

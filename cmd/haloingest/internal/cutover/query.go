@@ -132,7 +132,7 @@ func (l *look) conversations(ctx context.Context, each func(Incomplete) error) e
 	}, `SELECT source_id, held, expected FROM (
 			SELECT source_id, CASE WHEN jsonb_typeof(metadata->'incomplete'->'held') = 'number' THEN (metadata->'incomplete'->>'held')::numeric::bigint ELSE 0 END AS held,
 				CASE WHEN jsonb_typeof(metadata->'incomplete'->'expected') = 'number' THEN (metadata->'incomplete'->>'expected')::numeric::bigint ELSE 0 END AS expected
-			FROM public.transcripts WHERE org_id = $1 AND NOT complete AND source_id IS NOT NULL AND deleted_at IS NULL) x
+			FROM `+l.db.From("public.transcripts")+` WHERE org_id = $1 AND NOT complete AND source_id IS NOT NULL AND deleted_at IS NULL) x
 		ORDER BY held >= $2, source_id`, l.Org, maxParts)
 }
 
@@ -164,7 +164,7 @@ func (l *look) links(ctx context.Context) error {
 		}
 		var n int64
 		err = l.ask(ctx, "look up conversations", []any{&n}, `SELECT count(*) FROM unnest($2::text[], $3::uuid[]) AS k(ref, id)
-			JOIN public.transcripts t ON t.org_id = $1 AND t.id = k.id AND t.deleted_at IS NULL
+			JOIN `+l.db.From("public.transcripts")+` t ON t.org_id = $1 AND t.id = k.id AND t.deleted_at IS NULL
 			JOIN ingest.pending_links p ON p.org_id = $1 AND p.ref_kind = $4 AND p.ref_id = k.ref`, l.Org, ids, rows, string(record.KindConversation))
 		if err != nil {
 			return err
