@@ -16,6 +16,7 @@ import (
 	"haloingest/cmd/haloingest/internal/onboard"
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
+	"haloingest/cmd/haloingest/internal/service"
 	"haloingest/pipeline"
 	"haloingest/sinks/diff"
 	"haloingest/sinks/parquet"
@@ -79,6 +80,8 @@ func exitCode(err error) int {
 	var newer *snapshot.VersionError
 	var mixed *replay.MappingError
 	var files *parquet.StoreError
+	var setting *service.SettingError
+	var address *service.ListenError
 	var parser cli.ExitCoder // the flag library's own
 	switch {
 	case err == nil:
@@ -89,7 +92,9 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refusal) && refusal.Why == onboard.MissingScope:
 		return exitIncomplete
-	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted):
+	case errors.As(err, &setting), errors.As(err, &address):
+		return exitUsage
+	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted), errors.Is(err, service.ErrAborted):
 		return exitInterrupted
 	case errors.Is(err, postgres.ErrHeld):
 		return exitHeld

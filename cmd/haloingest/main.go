@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -89,6 +88,8 @@ func (a *app) cli() *cli.App {
 			a.runs(),
 			a.rules(),
 			a.knowledge(),
+			a.keys(),
+			a.serve(),
 			a.migrate(),
 		},
 		Action: func(c *cli.Context) error {
