@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,10 +122,34 @@ func TestTextDoesNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := fmt.Sprint(token) + fmt.Sprintf("%v %+v %#v %s %q %x %d", token, token, token, token, token, token, token) +
-		fmt.Sprintf("%v %+v", struct{ T Text }{token}, &struct{ T Text }{token}) + string(asJSON)
-	if strings.Contains(shown, "canary") || strings.Contains(shown, hex.EncodeToString([]byte("canary"))) {
+	type holder struct{ t Text } // what fmt finds in an unexported field it prints without asking
+	shown := fmt.Sprint(token) + string(asJSON)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t", "%U", "%e", "%c", "%!", "%T", "%z", "%5.3s"} {
+		for _, x := range []any{
+			token, &token, holder{token}, &holder{token}, []Text{token}, map[string]Text{"a": token}, map[Text]string{token: "a"}, []holder{{token}},
+			MasterKey{URI: token, Value: token, OldValue: token}, NewMaster(MasterKey{Value: token}),
+		} {
+			shown += fmt.Sprintf(verb, x)
+		}
+	}
+	var logged bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewTextHandler(&logged, nil), slog.NewJSONHandler(&logged, nil)} {
+		slog.New(h).Info("x", "token", token, "pointer", &token, "holder", holder{token}, "master", MasterKey{Value: token}, "error", fmt.Errorf("bad %v", token))
+	}
+	shown += logged.String()
+	if strings.Contains(shown, "canary") || strings.Contains(strings.ToLower(shown), hex.EncodeToString([]byte("canary"))) {
 		t.Errorf("it printed: %s", shown)
+	}
+	var page bytes.Buffer
+	if err := template.Must(template.New("").Parse(`<p title="{{.}}">{{.}}</p><script>var a = {{.}}</script>`)).Execute(&page, token); err != nil || strings.Contains(page.String(), "canary") {
+		t.Errorf("a page shows %s, %v", page.String(), err)
+	}
+	// printf canary-secret-value | sha256sum
+	if got := token.Fingerprint(); got != "9b866697aea8" {
+		t.Errorf("the fingerprint is %s", got)
+	}
+	if NewText("short").Fingerprint() != "" || (Text{}).Fingerprint() != "" {
+		t.Error("something too short has a fingerprint")
 	}
 	if NewText("abcdefghijklmnop").Hint() != "mnop" || NewText("short").Hint() != "" {
 		t.Error("the hint shows too much or too little")
