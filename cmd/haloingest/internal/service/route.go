@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/service/access"
@@ -29,7 +30,6 @@ func (s *service) openRoutes(context.Context) error {
 		s.metricsURL = s.main.url + metricsPath
 	}
 	routes = append(append(routes, s.gate.Routes()...), s.site.Routes()...)
-	patterns := http.NewServeMux()
 	for i := range routes {
 		r := &routes[i]
 		pattern, inner := r.Pattern, r.Handler
@@ -44,27 +44,26 @@ func (s *service) openRoutes(context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range routes { // Mux has seen that no two are the same
-		patterns.Handle(r.Method+" "+r.Pattern, http.NotFoundHandler())
+	// Of what is refused, no handler is there to say where it was going. Mux has seen that no two are the same.
+	signed, patterns := http.NewServeMux(), http.NewServeMux()
+	for _, r := range routes {
+		into := patterns
+		if r.Policy.Need == access.Signed {
+			into = signed
+		}
+		into.Handle(r.Method+" "+r.Pattern, http.NotFoundHandler())
 	}
 	s.handler = s.metrics.Middleware("", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Of what is refused, no handler is there to say where it was going.
-		if _, pattern := patterns.Handler(r); pattern != "" {
-			metric.Note(r.Context(), pathOf(pattern), "")
+		_, pattern := signed.Handler(r)
+		if pattern == "" {
+			_, pattern = patterns.Handler(r)
+		}
+		if i := strings.IndexByte(pattern, '/'); i >= 0 {
+			metric.Note(r.Context(), pattern[i:], "")
 		}
 		guarded.ServeHTTP(w, r)
 	}))
 	return nil
-}
-
-// pathOf is a pattern without its method.
-func pathOf(pattern string) string {
-	for i := range pattern {
-		if pattern[i] == '/' {
-			return pattern[i:]
-		}
-	}
-	return pattern
 }
 
 // metricsPath is where figures are read.

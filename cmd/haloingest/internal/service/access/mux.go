@@ -21,12 +21,18 @@ import (
 //
 // Handlers find who asks with Of. Those of Need Member run under postgres.WithOrg of the organisation that the path names.
 func (g *Gate) Mux(routes []Route) (http.Handler, error) {
-	mux := http.NewServeMux()
+	// Signed routes come first, and apart: .../webhook/{orgId} and .../{orgId}/status are both in the contract, and one mux takes no two patterns of
+	// which neither is the more special.
+	signed, mux := http.NewServeMux(), http.NewServeMux()
 	var wrong []error
 	for _, r := range routes {
 		err := r.check()
 		if err == nil {
-			err = register(mux, r, g.guarded(r))
+			into := mux
+			if r.Policy.Need == Signed {
+				into = signed
+			}
+			err = register(into, r, g.guarded(r))
 		}
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("route %s %s: %w", r.Method, r.Pattern, err))
@@ -36,6 +42,10 @@ func (g *Gate) Mux(routes []Route) (http.Handler, error) {
 		return nil, errors.Join(wrong...)
 	}
 	return g.secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := signed.Handler(r); pattern != "" {
+			signed.ServeHTTP(w, r)
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
