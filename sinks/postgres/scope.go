@@ -21,7 +21,8 @@ const OrgRole = "haloingest_org"
 // orgSetting is SQL for the organisation that the session is about, or NULL.
 const orgSetting = `nullif(current_setting('haloingest.org', true), '')::uuid`
 
-// ErrWall says that the database does not keep organisations apart; the error says what an administrator has to run. See Wall.
+// ErrWall says that the database is not prepared for OpenScoped; the error says what is lacking. Wall prepares it, or says what an administrator
+// has to run first.
 var ErrWall = errors.New("the database does not keep organisations apart yet")
 
 type orgKey struct{}
@@ -38,6 +39,14 @@ func WithOrg(ctx context.Context, org record.UUID) context.Context {
 func OpenScoped(ctx context.Context, url string, o Options) (*DB, error) {
 	db, err := open(ctx, url, o, func(c *pgxpool.Config) {
 		c.PrepareConn, c.AfterRelease = enter, leave
+		settings := c.AfterConnect
+		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { // also of sessions outside of the pool: of leases, say
+			if err := settings(ctx, conn); err != nil {
+				return err
+			}
+			_, err := enter(WithOrg(ctx, record.UUID{}), conn)
+			return err
+		}
 	})
 	if SQLState(err) == "22023" || SQLState(err) == "42501" { // there is no such role, or it may not be taken on
 		return nil, fmt.Errorf("%w: %w", ErrWall, err)
@@ -47,8 +56,13 @@ func OpenScoped(ctx context.Context, url string, o Options) (*DB, error) {
 	}
 	db.scoped = true
 	missing, err := lacking(ctx, db.pool)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("%w; an administrator has to run: %s;", ErrWall, strings.Join(missing, "; "))
+	switch {
+	case err == nil && len(missing) > 0:
+		err = fmt.Errorf("%w: %s;", ErrWall, strings.Join(missing, "; "))
+	case SQLState(err) == "42501": // the role may not even look into the schema
+		err = fmt.Errorf("%w: %w", ErrWall, err)
+	case err != nil:
+		err = wrap(ctx, err, "look at what keeps organisations apart")
 	}
 	if err != nil {
 		db.Close()
