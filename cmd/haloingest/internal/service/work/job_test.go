@@ -1,0 +1,217 @@
+package work
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"haloingest/pipeline/record"
+	"haloingest/sources/intercom/intercomtest"
+)
+
+// busy is a workspace whose backfill takes a few seconds.
+var busy = slow(intercomtest.Options{Seed: 3, Conversations: 200, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond)
+
+func (p *place) job(org record.UUID, kind string) (Job, bool) {
+	p.tb.Helper()
+	jobs, err := p.queue.Jobs(p.tb.Context(), org)
+	p.must(err)
+	for _, j := range jobs {
+		if j.Kind == kind {
+			return j, true
+		}
+	}
+	return Job{}, false
+}
+
+func (p *place) state(org record.UUID, kind string, want JobState) func() bool {
+	return func() bool { j, ok := p.job(org, kind); return ok && j.State == want }
+}
+
+func half(sim *intercomtest.Server) func() bool {
+	return func() bool { return sim.Stats().Endpoints["GET /conversations/{id}"] > 60 }
+}
+
+func TestIngestOffPausesWhatRunsAndOnGoesOn(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, busy)
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(p.options())
+	p.eventually("half of the backfill", half(sim))
+	_, err := p.store.SetIngest(t.Context(), org, false)
+	p.must(err)
+	p.eventually("the pause", p.state(org, KindBackfill, JobPaused))
+	j, _ := p.job(org, KindBackfill)
+	if !strings.Contains(j.Error, "ingest is off") || j.Attempt != 0 {
+		t.Errorf("%+v", j)
+	}
+	if n := scalar[int](p, `SELECT count(*) FROM ingest.runs WHERE state = 'interrupted'`); n != 1 {
+		t.Errorf("%d interrupted runs", n)
+	}
+	// A disconnect and a new connection are the same to a job; what was queued stays one.
+	_, err = p.store.Disconnect(t.Context(), org)
+	p.must(err)
+	p.putToken(org, sim.Token)
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.eventually("the backfill", p.synced(org))
+	p.whole(org)
+	if n := p.runs(org, "backfill"); n != 1 {
+		t.Errorf("%d runs instead of one that went on", n)
+	}
+}
+
+func TestARevokedTokenIsNotTriedUntilThereIsAnother(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, small)
+	other, _ := p.connect(2, small)
+	p.putToken(org, "other-"+sim.Token) // which the workspace refuses
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(p.options())
+	p.eventually("the pause", p.state(org, KindBackfill, JobPaused))
+	j, _ := p.job(org, KindBackfill)
+	if !strings.Contains(j.Error, "refuses the token") || strings.Contains(j.Error, sim.Token) {
+		t.Errorf("%+v", j)
+	}
+	// Other organisations' jobs come and go meanwhile; this one asks nothing more.
+	asked := sim.Stats().Requests
+	p.must(p.queue.Backfill(t.Context(), nil, other, BackfillOptions{}))
+	p.eventually("the other's backfill", p.synced(other))
+	if n := sim.Stats().Requests; n != asked {
+		t.Errorf("%d more requests with a token that is refused", n-asked)
+	}
+	p.putToken(org, sim.Token)
+	p.eventually("the backfill", p.synced(org))
+	p.whole(org)
+}
+
+func TestAnOutageOfIntercomLosesNothingAndIsNotHammered(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, busy)
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	o := p.options()
+	o.FirstRetry, o.LongestRetry = 300*time.Millisecond, time.Second
+	p.start(o)
+	p.eventually("half of the backfill", half(sim))
+	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultServerError, Rate: 1}))
+	p.eventually("some failures", func() bool { j, ok := p.job(org, KindBackfill); return ok && j.Attempt >= 12 })
+	j, _ := p.job(org, KindBackfill)
+	if j.State != JobRetrying && j.State != JobRunning || j.Error == "" {
+		t.Errorf("%+v", j)
+	}
+	if p.synced(org)() {
+		t.Error("the bookmark has moved")
+	}
+	p.must(sim.SetFaults())
+	p.eventually("the backfill", p.synced(org))
+	p.whole(org)
+	if n := p.runs(org, "backfill"); n != 1 {
+		t.Errorf("%d runs instead of one that went on", n)
+	}
+}
+
+func TestABackfillMakesRoomForAnotherAndGoesOnLater(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	// One worker, a huge workspace, and three small ones behind it.
+	huge, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 900, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond))
+	var others []record.UUID
+	for n := range 3 {
+		org, _ := p.connect(2+n, small)
+		others = append(others, org)
+	}
+	o := p.options()
+	o.Backfills, o.Slice, o.Concurrency = 1, time.Second, 1
+	p.start(o)
+	p.must(p.queue.Backfill(t.Context(), nil, huge, BackfillOptions{}))
+	p.eventually("the huge one's beginning", func() bool { return p.runs(huge, "backfill") == 1 })
+	for _, org := range others {
+		p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	}
+	for _, org := range others {
+		p.eventually("a small backfill", p.synced(org))
+		p.whole(org)
+	}
+	if p.synced(huge)() {
+		t.Fatal("the huge one was over before the small ones; it proves nothing")
+	}
+	p.eventually("the huge backfill", p.synced(huge))
+	p.whole(huge)
+	if n, attempts := p.runs(huge, "backfill"), scalar[int](p, `SELECT attempts FROM ingest.runs WHERE org_id = $1`, huge); n != 1 || attempts < 2 {
+		t.Errorf("%d runs, %d attempts: one run should have gone on", n, attempts)
+	}
+}
+
+func TestARestartBeginsAnewOnceAndIsThenGoneOnWith(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 500, Contacts: 40, Companies: 6, Tickets: 10}, 30*time.Millisecond))
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	w := p.start(p.options())
+	p.eventually("half of the backfill", half(sim))
+	// While it runs: the running one is given up for one that begins anew.
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{Restart: true}))
+	p.eventually("the second run", func() bool { return p.runs(org, "backfill") == 2 })
+	sim.ResetStats()
+	p.eventually("half of it", half(sim))
+	w.stop()
+	p.start(p.options())
+	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
+	p.whole(org)
+	states := scalar[string](p, `SELECT string_agg(state || ' ' || attempts, ', ' ORDER BY started_at) FROM ingest.runs`)
+	if states != "abandoned 1, complete 2" {
+		t.Errorf("runs: %s", states)
+	}
+}
+
+func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, busy)
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(p.options())
+	p.eventually("half of the backfill", half(sim))
+	p.must(p.queue.Stop(t.Context(), org))
+	p.eventually("the end", p.state(org, KindBackfill, JobFailed))
+	if _, shown, err := Progress(t.Context(), p.db, org); err != nil || shown {
+		t.Errorf("progress is shown of a job that has ended: %v", err)
+	}
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.eventually("the backfill", p.synced(org))
+	p.whole(org)
+	if n := p.runs(org, "backfill"); n != 1 {
+		t.Errorf("%d runs", n)
+	}
+}
+
+func TestProgressIsSeenFromOutside(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 300, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond))
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(p.options())
+	var seen RunProgress
+	p.eventually("progress of the conversations", func() bool {
+		at, ok, err := Progress(t.Context(), openDB(t, p.url), org)
+		p.must(err)
+		for _, s := range at.Streams {
+			if ok && s.Stream == "conversations" && s.State == "running" && s.Done > 0 {
+				seen = at
+				return true
+			}
+		}
+		return false
+	})
+	if seen.Kind != KindBackfill || seen.Run.IsZero() || seen.Process == "" || seen.API.Requests == 0 || seen.At.IsZero() {
+		t.Errorf("%+v", seen)
+	}
+	for _, s := range seen.Streams {
+		if s.Stream == "conversations" && (s.Total != 300 || s.PerSecond <= 0 || s.Left <= 0) {
+			t.Errorf("%+v", s)
+		}
+	}
+	p.eventually("the backfill", p.synced(org))
+	p.eventually("the end of its progress", func() bool { _, ok, err := Progress(t.Context(), p.db, org); return err == nil && !ok })
+}
