@@ -37,16 +37,16 @@ func TestWhatTheDatabaseKnowsIsReadAtAScrape(t *testing.T) {
 	connected(t, db, orgN(2), false, 9*time.Hour) // off: what waits there is meant to
 	delivered(t, db, orgN(2), 5*time.Hour, 4)
 	connected(t, db, orgN(3), true, 0) // its first backfill is running
-	exec(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at, attempted_at)
+	execute(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at, attempted_at)
 		VALUES ('backfill', 'backfill', 'running', jsonb_build_object('org', $1::text), 10, clock_timestamp(), clock_timestamp())`, orgN(3).String())
 	connected(t, db, orgN(4), true, time.Hour)
-	exec(t, db.Pool(), `UPDATE ingest.connections SET token = NULL WHERE org_id = $1`, [16]byte(orgN(4))) // disconnected
-	exec(t, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, parked_at) SELECT $1, '', now() FROM generate_series(1, 5)`, [16]byte(orgN(1)))
-	exec(t, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, done_at) SELECT $1, '', now() FROM generate_series(1, 6)`, [16]byte(orgN(1)))
-	exec(t, db.Pool(), `INSERT INTO ingest.rejects (org_id, run_id, stream, cause, stage, kind, reason, payload, resolved_at)
+	execute(t, db.Pool(), `UPDATE ingest.connections SET token = NULL WHERE org_id = $1`, [16]byte(orgN(4))) // disconnected
+	execute(t, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, parked_at) SELECT $1, '', now() FROM generate_series(1, 5)`, [16]byte(orgN(1)))
+	execute(t, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, done_at) SELECT $1, '', now() FROM generate_series(1, 6)`, [16]byte(orgN(1)))
+	execute(t, db.Pool(), `INSERT INTO ingest.rejects (org_id, run_id, stream, cause, stage, kind, reason, payload, resolved_at)
 		SELECT $1, gen_random_uuid(), 'contacts', i::text::bytea, 'load', 'contact', 'bad', '', CASE WHEN i > 3 THEN now() END FROM generate_series(1, 7) i`, [16]byte(orgN(1)))
-	exec(t, db.Pool(), `INSERT INTO ingest.processes (id, name, lock_key, heartbeat_at) VALUES ('a', 'a', 1, now()), ('b', 'b', 2, now() - interval '5 minutes')`)
-	exec(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at, finalized_at) VALUES
+	execute(t, db.Pool(), `INSERT INTO ingest.processes (id, name, lock_key, heartbeat_at) VALUES ('a', 'a', 1, now()), ('b', 'b', 2, now() - interval '5 minutes')`)
+	execute(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at, finalized_at) VALUES
 		('sync', 'sync', 'available', '{}', 10, now() - interval '90 seconds', NULL), ('sync', 'sync', 'completed', '{}', 10, now(), now())`)
 
 	want(t, m, "haloingest_database_up", nil, 1)

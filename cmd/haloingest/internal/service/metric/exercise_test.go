@@ -34,7 +34,7 @@ func openDatabase(tb testing.TB, o postgres.Options) *postgres.DB {
 	return db
 }
 
-func exec(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+func execute(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 	tb.Helper()
 	if _, err := pool.Exec(context.Background(), sql, args...); err != nil {
 		tb.Fatalf("%s: %v", sql, err)
@@ -44,13 +44,13 @@ func exec(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
 // connected makes a connection whose secrets nobody opens. synced 0: it has never been.
 func connected(tb testing.TB, db *postgres.DB, org record.UUID, enabled bool, synced time.Duration) {
 	tb.Helper()
-	exec(tb, db.Pool(), `INSERT INTO ingest.connections (org_id, region, workspace_id, ingest_enabled, token, last_synced_at)
+	execute(tb, db.Pool(), `INSERT INTO ingest.connections (org_id, region, workspace_id, ingest_enabled, token, last_synced_at)
 		VALUES ($1, 'us', 'w', $2, 'sealed', CASE WHEN $3::interval > '0' THEN clock_timestamp() - $3::interval END)`, [16]byte(org), enabled, synced)
 }
 
 func delivered(tb testing.TB, db *postgres.DB, org record.UUID, age time.Duration, n int) {
 	tb.Helper()
-	exec(tb, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, received_at) SELECT $1, '', clock_timestamp() - $2::interval FROM generate_series(1, $3)`,
+	execute(tb, db.Pool(), `INSERT INTO ingest.webhook_inbox (org_id, body, received_at) SELECT $1, '', clock_timestamp() - $2::interval FROM generate_series(1, $3)`,
 		[16]byte(org), age, n)
 }
 
@@ -69,7 +69,7 @@ func exercised(t *testing.T) *metric.Metrics {
 
 	connected(t, db, orgN(1), true, 3*time.Hour)
 	delivered(t, db, orgN(1), 10*time.Minute, 2)
-	exec(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at)
+	execute(t, db.Pool(), `INSERT INTO ingest.river_job (kind, queue, state, args, max_attempts, scheduled_at)
 		VALUES ('sync', 'sync', 'available', '{}', 10, clock_timestamp() - interval '1 minute')`)
 
 	srv := house(t, m)
