@@ -341,8 +341,11 @@ func (d *identity) detach(m *member, from *body, external string, at time.Time) 
 }
 
 // without takes up that a row has values of m and should not: it is made anew from the others, who are loaded when they are seen next,
-// changed or not. Until then it bears the name of who of them shows.
+// changed or not. Until then it bears the name of who of them shows. A contact that came to the row by a merge has given it nothing.
 func (d *identity) without(b *body, m *member) {
+	if b.Content != m.ID && (m.Reason == reasonMerged || m.Fetched.IsZero()) {
+		return
+	}
 	heir := d.reload(b, m)
 	switch {
 	case heir != nil:
@@ -421,11 +424,12 @@ func (d *identity) bury(t tombstone) bool {
 		d.members[t.ID] = m
 	}
 	changed := !m.Gone.Equal(t.At) || m.Into != t.Into
+	there := m.Gone.IsZero()
 	m.Gone, m.Into, m.dirty = t.At, t.Into, m.dirty || changed
 	if b := d.rows[m.Row]; b != nil {
 		d.touched[b.ID] = b
 		d.settle(b)
-		if changed {
+		if there || b.Content == m.ID {
 			d.without(b, m)
 		}
 	}
