@@ -23,9 +23,11 @@ func (a *app) runs() *cli.Command {
 		Usage: "list the runs of an organisation, show one, or undo some",
 		Subcommands: []*cli.Command{
 			{
-				Name:   "ls",
-				Usage:  "list runs, newest first",
-				Flags:  common(&cli.IntFlag{Name: "limit", Usage: "show at most `N` runs (0: all)", Value: 20}),
+				Name:  "ls",
+				Usage: "list runs, newest first",
+				Flags: common(&cli.IntFlag{Name: "limit", Usage: "show at most `N` runs (0: all)", Value: 20},
+					&cli.StringFlag{Name: "kind", Usage: "only runs of this `KIND`, as backfill, sync or webhook"},
+					&cli.BoolFlag{Name: "all", Usage: "with the complete passes over webhooks, which --json always lists"}),
 				Action: a.listRuns,
 			},
 			{
@@ -59,27 +61,56 @@ func (a *app) listRuns(c *cli.Context) error {
 		return err
 	}
 	defer ws.close()
-	list, err := ws.Runs(c.Context, ws.org, limit)
+	filter := postgres.RunFilter{Limit: limit, Kind: c.String("kind")}
+	if !a.json && !c.Bool("all") && filter.Kind == "" {
+		filter.Quiet = ingest.KindWebhook
+	}
+	list, hidden, err := ws.RunsOf(c.Context, ws.org, filter)
 	if err != nil {
 		return err
 	}
+	var kinds []string
+	if len(list) == 0 && filter.Kind != "" {
+		if kinds, err = ws.RunKinds(c.Context, ws.org); err != nil {
+			return err
+		}
+	}
 	return a.result(append([]postgres.RunInfo{}, list...), func(w io.Writer) {
-		if len(list) == 0 {
+		switch {
+		case len(kinds) > 0:
+			fmt.Fprintf(w, "No runs of kind %s; there are runs of kind %s.\n", filter.Kind, strings.Join(kinds, ", "))
+		case len(list) == 0 && hidden == 0:
 			fmt.Fprintln(w, "No runs yet.")
-			return
 		}
-		var rows [][]string
-		for _, r := range list {
-			took := ""
-			if !r.FinishedAt.IsZero() {
-				took = span(r.FinishedAt.Sub(r.StartedAt))
-			}
-			t := tally(r.Counts)
-			rows = append(rows, []string{r.ID.String(), r.Kind, runState(r), moment(r.StartedAt, ""), took,
-				count(t.inserted), count(t.updated), count(t.rejected), count(r.Requests)})
+		printRuns(w, list)
+		if hidden > 0 {
+			fmt.Fprintf(w, "Not listed: %s over webhooks, complete; see --all or --kind %s.\n", passes(hidden), ingest.KindWebhook)
 		}
-		table(w, []string{"run", "kind", "state", "started", "took", "inserted", "updated", "rejected", "requests"}, rows)
 	})
+}
+
+func passes(n int64) string {
+	if n == 1 {
+		return "1 pass"
+	}
+	return count(n) + " passes"
+}
+
+func printRuns(w io.Writer, list []postgres.RunInfo) {
+	if len(list) == 0 {
+		return
+	}
+	var rows [][]string
+	for _, r := range list {
+		took := ""
+		if !r.FinishedAt.IsZero() {
+			took = span(r.FinishedAt.Sub(r.StartedAt))
+		}
+		t := tally(r.Counts)
+		rows = append(rows, []string{r.ID.String(), r.Kind, runState(r), moment(r.StartedAt, ""), took,
+			count(t.inserted), count(t.updated), count(t.rejected), count(r.Requests)})
+	}
+	table(w, []string{"run", "kind", "state", "started", "took", "inserted", "updated", "rejected", "requests"}, rows)
 }
 
 func (a *app) showRun(c *cli.Context) error {

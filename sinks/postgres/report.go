@@ -84,16 +84,41 @@ type RunInfo struct {
 // unmappedPrefix begins the names of counters of what was seen at the source and has no place in Halo's tables.
 const unmappedPrefix = "unmapped/"
 
+// RunFilter says which runs are listed. The zero value is all of them.
+type RunFilter struct {
+	Limit int    // the newest so many; 0: all
+	Kind  string // of this kind only; "": of any
+	Quiet string // without those of this kind that are complete; "": none is left out
+
+	prefix string // of the id
+}
+
 // Runs lists the newest runs of org, newest first; limit 0 is all of them.
 func (db *DB) Runs(ctx context.Context, org record.UUID, limit int) ([]RunInfo, error) {
-	list, err := db.runs(ctx, org, "", limit)
-	return list, wrap(ctx, err, "list runs")
+	list, _, err := db.RunsOf(ctx, org, RunFilter{Limit: limit})
+	return list, err
+}
+
+// RunsOf lists runs of org, newest first, and tells how many f.Quiet has left out.
+func (db *DB) RunsOf(ctx context.Context, org record.UUID, f RunFilter) (list []RunInfo, quiet int64, err error) {
+	list, quiet, err = db.runs(ctx, org, f)
+	return list, quiet, wrap(ctx, err, "list runs")
+}
+
+// RunKinds are the kinds of the runs that org has had, in alphabetical order.
+func (db *DB) RunKinds(ctx context.Context, org record.UUID) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT DISTINCT kind FROM ingest.runs WHERE org_id = $1 ORDER BY kind`, org)
+	if err != nil {
+		return nil, wrap(ctx, err, "list kinds of runs")
+	}
+	kinds, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return kinds, wrap(ctx, err, "list kinds of runs")
 }
 
 // RunInfo returns the run whose id begins with prefix, which may be shortened as far as it is the only one. ErrNotFound
 // if there is none or more than one.
 func (db *DB) RunInfo(ctx context.Context, org record.UUID, prefix string) (RunInfo, error) {
-	list, err := db.runs(ctx, org, strings.ToLower(prefix), 2)
+	list, _, err := db.runs(ctx, org, RunFilter{Limit: 2, prefix: strings.ToLower(prefix)})
 	switch {
 	case err != nil:
 		return RunInfo{}, wrap(ctx, err, "read run %s", prefix)
@@ -105,21 +130,24 @@ func (db *DB) RunInfo(ctx context.Context, org record.UUID, prefix string) (RunI
 	return list[0], nil
 }
 
-func (db *DB) runs(ctx context.Context, org record.UUID, prefix string, limit int) ([]RunInfo, error) {
-	var list []RunInfo
-	err := db.reading(ctx, func(tx pgx.Tx) error {
+func (db *DB) runs(ctx context.Context, org record.UUID, f RunFilter) (list []RunInfo, quiet int64, err error) {
+	err = db.reading(ctx, func(tx pgx.Tx) error {
 		lease, err := db.readLease(ctx, tx, org)
 		if err == nil {
-			list, err = readRuns(ctx, tx, org, prefix, limit, lease)
+			list, err = readRuns(ctx, tx, org, f, lease)
+		}
+		if err == nil && f.Quiet != "" {
+			err = tx.QueryRow(ctx, `SELECT count(*) FROM ingest.runs WHERE org_id = $1 AND kind = $2 AND state = 'complete' AND ($3 = '' OR kind = $3)`, org, f.Quiet, f.Kind).Scan(&quiet)
 		}
 		return err
 	})
-	return list, err
+	return list, quiet, err
 }
 
-func readRuns(ctx context.Context, tx pgx.Tx, org record.UUID, prefix string, limit int, lease *LeaseInfo) ([]RunInfo, error) {
+func readRuns(ctx context.Context, tx pgx.Tx, org record.UUID, f RunFilter, lease *LeaseInfo) ([]RunInfo, error) {
 	rows, err := tx.Query(ctx, `SELECT id, kind, spec, state, attempts, requests, coalesce(error, ''), started_at, finished_at, undone_at FROM ingest.runs
-		WHERE org_id = $1 AND starts_with(id::text, $2) ORDER BY started_at DESC, id LIMIT nullif($3, 0)`, org, prefix, limit)
+		WHERE org_id = $1 AND starts_with(id::text, $2) AND ($4 = '' OR kind = $4) AND NOT (kind = $5 AND state = 'complete')
+		ORDER BY started_at DESC, id LIMIT nullif($3, 0)`, org, f.prefix, f.Limit, f.Kind, f.Quiet)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +198,8 @@ func readStreams(ctx context.Context, tx pgx.Tx, org record.UUID, list []RunInfo
 			return err
 		}
 		x := index[run]
+		// One that had nothing to read leaves its checkpoint as it was, so that another attempt may look again.
+		s.Complete = s.Complete || x.State == RunComplete && s.Skipped == ""
 		x.Counts.Merge(s.Counts)
 		x.Streams = append(x.Streams, s)
 		return nil
@@ -218,7 +248,7 @@ func (db *DB) Status(ctx context.Context, org record.UUID) (Status, error) {
 			total *Total
 			kind  record.Kind
 		}{{&s.Contacts, record.KindContact}, {&s.Companies, record.KindCompany}, {&s.Conversations, record.KindConversation}, {&s.Tickets, record.KindTicket}} {
-			err := tx.QueryRow(ctx, `SELECT count(*) - count(deleted_at), count(deleted_at) FROM public.`+part.kind.Table()+`
+			err := tx.QueryRow(ctx, `SELECT count(*) - count(deleted_at), count(deleted_at) FROM `+db.From("public."+part.kind.Table())+`
 				WHERE org_id = $1 AND source_id IS NOT NULL`, org).Scan(&part.total.Live, &part.total.Deleted)
 			if err != nil {
 				return err
@@ -227,7 +257,7 @@ func (db *DB) Status(ctx context.Context, org record.UUID) (Status, error) {
 		err := tx.QueryRow(ctx, `SELECT
 				(SELECT count(*) FROM ingest.rejects WHERE org_id = $1 AND resolved_at IS NULL),
 				(SELECT count(*) FROM ingest.pending_links WHERE org_id = $1),
-				(SELECT count(*) FROM public.transcripts WHERE org_id = $1 AND NOT complete AND source_id IS NOT NULL AND deleted_at IS NULL)`,
+				(SELECT count(*) FROM `+db.From("public.transcripts")+` WHERE org_id = $1 AND NOT complete AND source_id IS NOT NULL AND deleted_at IS NULL)`,
 			org).Scan(&s.OpenRejects, &s.PendingLinks, &s.IncompleteConversations)
 		if err != nil {
 			return err
@@ -246,7 +276,7 @@ func (db *DB) Status(ctx context.Context, org record.UUID) (Status, error) {
 		if s.Lease, err = db.readLease(ctx, tx, org); err != nil {
 			return err
 		}
-		newest, err := readRuns(ctx, tx, org, "", 1, s.Lease)
+		newest, err := readRuns(ctx, tx, org, RunFilter{Limit: 1}, s.Lease)
 		if err == nil && len(newest) > 0 {
 			s.Run = &newest[0]
 		}

@@ -131,3 +131,48 @@ func TestTotalsAreCountedInTheirIndexes(t *testing.T) {
 			one[int](t, db, "SELECT count(*)::int FROM pg_stat_user_indexes WHERE indexrelname = 'transcripts_incomplete' AND idx_scan >= 2") == 1
 	})
 }
+
+func TestRunsAreListedByKindAndWithoutThoseThatAreQuiet(t *testing.T) {
+	db := newDB(t)
+	lease := acquire(t, db, orgA)
+	for _, x := range []struct {
+		kind  string
+		state RunState
+	}{{"backfill", RunComplete}, {"webhook", RunComplete}, {"webhook", RunAbandoned}, {"sync", RunComplete}, {"webhook", RunComplete}} {
+		run := startRun(t, lease, RunSpec{Kind: x.kind, Restart: true})
+		if _, err := run.Checkpoint(t.Context(), "missing-contacts"); err != nil { // it had nothing to read
+			t.Fatal(err)
+		}
+		if err := run.Finish(t.Context(), Outcome{State: x.state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		f     RunFilter
+		want  []string
+		quiet int64
+	}{
+		{"all", RunFilter{}, []string{"webhook complete", "sync complete", "webhook abandoned", "webhook complete", "backfill complete"}, 0},
+		{"without the quiet", RunFilter{Quiet: "webhook"}, []string{"sync complete", "webhook abandoned", "backfill complete"}, 2},
+		{"the limit is of those that are listed", RunFilter{Quiet: "webhook", Limit: 2}, []string{"sync complete", "webhook abandoned"}, 2},
+		{"one kind", RunFilter{Kind: "webhook"}, []string{"webhook complete", "webhook abandoned", "webhook complete"}, 0},
+		{"one kind that there is not", RunFilter{Kind: "retry"}, nil, 0},
+	} {
+		list, quiet, err := db.RunsOf(t.Context(), orgA, tt.f)
+		var got []string
+		for _, r := range list {
+			got = append(got, r.Kind+" "+string(r.State))
+			if whole := r.State == RunComplete; len(r.Streams) != 1 || r.Streams[0].Complete != whole {
+				t.Errorf("%s: a stream without anything to read of a run that is %s: %+v", tt.name, r.State, r.Streams)
+			}
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" || quiet != tt.quiet || err != nil {
+			t.Errorf("%s: %d quiet, want %d, %v (-want +got):\n%s", tt.name, quiet, tt.quiet, err, diff)
+		}
+	}
+	kinds, err := db.RunKinds(t.Context(), orgA)
+	if diff := cmp.Diff([]string{"backfill", "sync", "webhook"}, kinds); diff != "" || err != nil {
+		t.Errorf("kinds: %v\n%s", err, diff)
+	}
+}
