@@ -20,7 +20,7 @@ import (
 type verifyResult struct {
 	Snapshot string `json:"snapshot"`
 	snapshot.Verification
-	Whole    bool `json:"whole"`
+	Whole    bool `json:"whole"` // nothing was found, and every run is complete or made good by a later one
 	ExitCode int  `json:"exit_code"`
 }
 
@@ -51,17 +51,20 @@ func (a *app) verifySnapshot(c *cli.Context) error {
 		}
 		return err
 	}
-	out := verifyResult{Snapshot: store.Location(), Verification: found, Whole: len(found.Findings) == 0}
-	if !out.Whole {
+	out := verifyResult{Snapshot: store.Location(), Verification: found, Whole: len(found.Findings)+len(found.Incomplete) == 0}
+	switch {
+	case len(found.Findings) > 0:
 		out.ExitCode = exitInvariant
+	case !out.Whole:
+		out.ExitCode = exitIncomplete
 	}
 	if err := a.result(out, func(w io.Writer) { printVerification(w, out) }); err != nil {
 		return err
 	}
-	if !out.Whole {
+	if len(found.Findings) > 0 {
 		return &exitError{exitInvariant, fmt.Errorf("snapshot %s is corrupt: %s %s%s", out.Snapshot, found.Findings[0].File, found.Findings[0].What, more(len(found.Findings)-1))}
 	}
-	return nil
+	return quiet(out.ExitCode)
 }
 
 func more(n int) string {
@@ -79,10 +82,17 @@ func printVerification(w io.Writer, r verifyResult) {
 		fmt.Fprintln(w)
 	}
 	verdict := "The snapshot is whole"
-	if !r.Whole {
+	switch {
+	case len(r.Findings) > 0:
 		verdict = "The snapshot is corrupt"
+	case !r.Whole:
+		verdict = "The snapshot is incomplete, and what there is of it is as it was written"
 	}
 	fmt.Fprintf(w, "%s: %s, %s, %s rows, %s read; %s.\n", verdict, plural(r.Runs, "run"), plural(r.Files, "file"), count(r.Rows), size(r.Bytes), plural(len(r.Findings), "finding"))
+	for _, x := range r.Incomplete {
+		fmt.Fprintf(w, "\nIncomplete: the %s %s of %s had not ended when its manifest was written last; what it had not read by then is not in the snapshot. "+
+			"The same command with --snapshot goes on with it.\n", x.Kind, x.Run, moment(x.StartedAt, "an unknown time"))
+	}
 	if n := len(r.Garbage); n > 0 {
 		fmt.Fprintf(w, "\nNo part of it, and harmless (%s; the run that left them removes them when it goes on):\n", plural(n, "file"))
 		for _, path := range r.Garbage {

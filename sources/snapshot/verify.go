@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"haloingest/pipeline"
+	"haloingest/pipeline/record"
 	file "haloingest/sinks/parquet"
 )
 
@@ -26,8 +28,34 @@ type Verification struct {
 	Rows     int64     `json:"rows"`  // of both layers
 	Bytes    int64     `json:"bytes"`
 	Findings []Finding `json:"findings"` // at most MaxFindings of a file
+	// Incomplete are runs that had not ended when their manifest was written last, and that no later one makes good: what they had still to read
+	// is nowhere in the snapshot.
+	Incomplete []Incomplete `json:"incomplete"`
 	// Garbage are files that no manifest names: left by a crash, to be swept by the run when it goes on, or somebody else's. They do no harm.
 	Garbage []string `json:"garbage"`
+}
+
+// Incomplete is a run that never finished.
+type Incomplete struct {
+	Run       record.UUID `json:"run"`
+	Kind      string      `json:"kind"`
+	StartedAt time.Time   `json:"started_at"`
+	Manifest  string      `json:"manifest"`
+}
+
+// unfinished are the runs that are not complete, but for those that a later one of their organisation makes good: one that is complete and
+// has read what changed up to its own time.
+func unfinished(runs []*Run) []Incomplete {
+	list := []Incomplete{}
+	for _, r := range runs {
+		good := slices.ContainsFunc(runs, func(o *Run) bool {
+			return o.Org == r.Org && o.Complete && !o.SyncedTo.IsZero() && o.StartedAt.After(r.StartedAt)
+		})
+		if !r.Complete && !good {
+			list = append(list, Incomplete{Run: r.Manifest.Run, Kind: r.Kind, StartedAt: r.StartedAt, Manifest: r.Path})
+		}
+	}
+	return list
 }
 
 // MaxFindings is how many findings of one file are kept.
@@ -46,11 +74,11 @@ type Verifier struct {
 
 // Verify reads every file of a snapshot, of all organisations or of one, with arrow, and compares it with what its manifest says and with itself: size, SHA-256,
 // schema, the file's own description, number of rows, first and last id, fingerprints, the hash of each row, ids that are derived, knowledge
-// against its transcripts, rows against pages. Whatever is wrong is a finding. The error is ErrNoSnapshot, *OrgError, *RunError, *VersionError, ErrSealed, or the
+// against its transcripts, rows against pages. Whatever is wrong is a finding; that a run never finished is none, see Verification.Incomplete. The error is ErrNoSnapshot, *OrgError, *RunError, *VersionError, ErrSealed, or the
 // store's: then nothing was found out.
 func (v *Verifier) Verify(ctx context.Context, store Store, o Options) (Verification, error) {
 	v.per = make(map[string]int)
-	v.out = Verification{Findings: []Finding{}, Garbage: []string{}}
+	v.out = Verification{Findings: []Finding{}, Incomplete: []Incomplete{}, Garbage: []string{}}
 	named := make(map[string]bool)
 	runs, err := v.manifests(ctx, store, o, named)
 	if err != nil {
@@ -61,7 +89,7 @@ func (v *Verifier) Verify(ctx context.Context, store Store, o Options) (Verifica
 			return v.out, err
 		}
 	}
-	v.out.Runs = len(runs)
+	v.out.Runs, v.out.Incomplete = len(runs), unfinished(runs)
 	type work struct {
 		s   *Snapshot
 		seg Segment
