@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -48,10 +49,22 @@ func attachments(c *cli.Context) (*intercom.AttachmentOptions, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, usagef("--attachments: %w", err)
 	}
+	if err := writable(dir); err != nil {
+		return nil, usagef("--attachments: no file can be made in %s (%w); make it writable for this user, or name another folder", dir, err)
+	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		o.Dir = abs
 	}
 	return o, nil
+}
+
+// writable tries whether a file can be made in a folder.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".haloingest-*")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	return err
 }
 
 // units of sizes, in lower case and without the B.

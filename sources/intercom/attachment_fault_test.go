@@ -269,8 +269,8 @@ func TestAFolderThatFailsEndsTheRun(t *testing.T) {
 	if err := os.WriteFile(tmp, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Write(t.Context(), b); !errors.Is(err, intercom.ErrFolder) {
-		t.Errorf("the error is %v, want ErrFolder", err)
+	if _, err := a.Write(t.Context(), b); !errors.Is(err, intercom.ErrFolder) || !strings.Contains(err.Error(), dir+": ") || !strings.Contains(err.Error(), "may write to") {
+		t.Errorf("the error is %v, want ErrFolder with the folder's name and what is needed of it", err)
 	}
 	if _, err := intercom.NewAttachments(c, intercom.AttachmentOptions{Dir: filepath.Join(tmp, "below a file"), Org: record.UUID{1}}); !errors.Is(err, intercom.ErrFolder) {
 		t.Errorf("a folder below a file: %v, want ErrFolder", err)

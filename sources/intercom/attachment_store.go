@@ -28,7 +28,13 @@ var ErrFolder = errors.New("keep attachments")
 // Safe for concurrent use.
 type fileStore struct {
 	root *os.Root
+	dir  string // its name, for errors
 	tmp  string // of this organisation
+}
+
+// folderError says which folder failed and what is needed of it.
+func folderError(dir string, err error) error {
+	return fmt.Errorf("%w in %s: %w; it has to be a folder that this user may write to, with room for the files", ErrFolder, dir, err)
 }
 
 // kept is what a link says.
@@ -42,7 +48,7 @@ type kept struct {
 
 // openStore makes the folder if need be, and sweeps what an earlier run was downloading when it died.
 func openStore(dir, org string) (*fileStore, error) {
-	fail := func(err error) (*fileStore, error) { return nil, fmt.Errorf("%w: %w", ErrFolder, err) }
+	fail := func(err error) (*fileStore, error) { return nil, folderError(dir, err) }
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fail(err)
 	}
@@ -50,7 +56,7 @@ func openStore(dir, org string) (*fileStore, error) {
 	if err != nil {
 		return fail(err)
 	}
-	s := &fileStore{root: root, tmp: path.Join("tmp", org)}
+	s := &fileStore{root: root, dir: dir, tmp: path.Join("tmp", org)}
 	err = root.RemoveAll(s.tmp)
 	for _, name := range []string{"files", "links", s.tmp} {
 		if err == nil {
@@ -115,7 +121,7 @@ func (s *fileStore) create() (*partial, error) {
 	name := path.Join(s.tmp, hex.EncodeToString(random[:]))
 	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
+		return nil, folderError(s.dir, err)
 	}
 	return &partial{store: s, file: f, name: name, hash: sha256.New()}, nil
 }
@@ -125,7 +131,7 @@ func (p *partial) Write(b []byte) (int, error) {
 	p.hash.Write(b[:n])
 	p.bytes += int64(n)
 	if err != nil {
-		return n, fmt.Errorf("%w: %w", ErrFolder, err)
+		return n, folderError(p.store.dir, err)
 	}
 	return n, nil
 }
@@ -147,7 +153,7 @@ func (p *partial) Close() {
 func (p *partial) keep(k kept) error {
 	k.SHA256, k.Bytes = p.sum(), p.bytes
 	if err := errors.Join(p.file.Sync(), p.file.Close()); err != nil {
-		return fmt.Errorf("%w: %w", ErrFolder, err)
+		return folderError(p.store.dir, err)
 	}
 	err := p.store.place(p.name, contentPath(k.SHA256), true)
 	if err == nil {
@@ -155,7 +161,7 @@ func (p *partial) keep(k kept) error {
 		err = p.store.link(k)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrFolder, err)
+		return folderError(p.store.dir, err)
 	}
 	return nil
 }
