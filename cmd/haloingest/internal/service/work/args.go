@@ -30,14 +30,8 @@ type jobArgs interface {
 	organisation() string
 }
 
-type target struct {
-	Org string `json:"org" river:"unique"`
-}
-
-func (t target) organisation() string { return t.Org }
-
 type backfillArgs struct {
-	target
+	Org     string    `json:"org" river:"unique"`
 	Only    []string  `json:"only,omitempty"` // kinds
 	Since   time.Time `json:"since,omitzero"`
 	Sample  int       `json:"sample,omitempty"`
@@ -45,7 +39,7 @@ type backfillArgs struct {
 }
 
 type replayArgs struct {
-	target
+	Org            string `json:"org" river:"unique"`
 	Location       string `json:"location"`
 	Run            string `json:"run,omitempty"`
 	Remap          bool   `json:"remap,omitempty"`
@@ -54,16 +48,22 @@ type replayArgs struct {
 	Restart        bool   `json:"restart,omitempty"`
 }
 
-type syncArgs struct{ target }
+type syncArgs struct {
+	Org string `json:"org" river:"unique"`
+}
 
-type refreshArgs struct{ target }
+type refreshArgs struct {
+	Org string `json:"org" river:"unique"`
+}
 
 type retryArgs struct {
-	target
+	Org     string  `json:"org" river:"unique"`
 	Rejects []int64 `json:"rejects,omitempty"`
 }
 
-type drainArgs struct{ target }
+type drainArgs struct {
+	Org string `json:"org" river:"unique"`
+}
 
 func (backfillArgs) Kind() string { return KindBackfill }
 func (replayArgs) Kind() string   { return KindReplay }
@@ -71,6 +71,13 @@ func (syncArgs) Kind() string     { return KindSync }
 func (refreshArgs) Kind() string  { return KindRefresh }
 func (retryArgs) Kind() string    { return KindRetry }
 func (drainArgs) Kind() string    { return KindDrain }
+
+func (a backfillArgs) organisation() string { return a.Org }
+func (a replayArgs) organisation() string   { return a.Org }
+func (a syncArgs) organisation() string     { return a.Org }
+func (a refreshArgs) organisation() string  { return a.Org }
+func (a retryArgs) organisation() string    { return a.Org }
+func (a drainArgs) organisation() string    { return a.Org }
 
 func (backfillArgs) InsertOpts() river.InsertOpts { return oncePerOrg(queueLong) }
 func (replayArgs) InsertOpts() river.InsertOpts   { return oncePerOrg(queueLong) }

@@ -96,7 +96,9 @@ func TestDeliveriesDoNotWaitForABackfill(t *testing.T) {
 		p.must(err)
 	}
 	sim.Deliver(t.Context())
-	p.eventually("an empty inbox", func() bool { return p.open(org) == 0 && scalar[int](p, `SELECT count(*) FROM ingest.webhook_inbox`) > 0 })
+	p.eventually("an empty inbox", func() bool {
+		return p.open(org) == 0 && scalar[int](p, `SELECT count(*) FROM ingest.webhook_inbox`) > 0
+	})
 	if p.synced(org)() {
 		t.Fatal("the backfill was over before; it proves nothing")
 	}

@@ -149,7 +149,9 @@ func TestAFrozenProcessIsTakenOverAndDoesNoHarmWhenItComesBack(t *testing.T) {
 	t.Logf("taken over after %s", time.Since(frozen).Round(100*time.Millisecond))
 	p.must(first.Process.Signal(syscall.SIGCONT))
 	p.eventually("the backfill", p.synced(org))
-	p.eventually("the end of all jobs", func() bool { return scalar[int](p, `SELECT count(*) FROM ingest.river_job WHERE finalized_at IS NULL`) == 0 })
+	p.eventually("the end of all jobs", func() bool {
+		return scalar[int](p, `SELECT count(*) FROM ingest.river_job WHERE finalized_at IS NULL`) == 0
+	})
 	p.whole(org)
 	if n := p.runs(org, "backfill"); n != 1 {
 		t.Errorf("%d backfills", n)
@@ -203,7 +205,9 @@ func TestNothingIsLostOrDoubledOverManyKills(t *testing.T) {
 	}
 	for range kills {
 		was := requests()
-		p.eventually("some work", func() bool { return requests() > was+40 || scalar[bool](p, `SELECT bool_and(synced_to IS NOT NULL) FROM ingest.connections`) })
+		p.eventually("some work", func() bool {
+			return requests() > was+40 || scalar[bool](p, `SELECT bool_and(synced_to IS NOT NULL) FROM ingest.connections`)
+		})
 		p.must(last.Load().Process.Kill())
 		_ = last.Load().Wait() // killed
 		last.Store(p.process(child{Backfills: 4}))

@@ -48,7 +48,7 @@ func (q *Queue) Backfill(ctx context.Context, tx pgx.Tx, org record.UUID, o Back
 	if tx == nil {
 		return pgx.BeginFunc(ctx, q.db.Pool(), func(tx pgx.Tx) error { return q.Backfill(ctx, tx, org, o) })
 	}
-	args := backfillArgs{target: target{org.String()}, Since: o.Since, Sample: o.Sample, Restart: o.Restart}
+	args := backfillArgs{Org: org.String(), Since: o.Since, Sample: o.Sample, Restart: o.Restart}
 	for _, kind := range o.Only {
 		args.Only = append(args.Only, string(kind))
 	}
@@ -71,19 +71,19 @@ func (q *Queue) Backfill(ctx context.Context, tx pgx.Tx, org record.UUID, o Back
 
 // Sync queues a sync of org, unless one waits or runs.
 func (q *Queue) Sync(ctx context.Context, org record.UUID) error {
-	_, err := q.insert(ctx, nil, syncArgs{target{org.String()}})
+	_, err := q.insert(ctx, nil, syncArgs{org.String()})
 	return err
 }
 
 // Refresh queues that org's open and recently active conversations are read again, unless that waits or runs already.
 func (q *Queue) Refresh(ctx context.Context, org record.UUID) error {
-	_, err := q.insert(ctx, nil, refreshArgs{target{org.String()}})
+	_, err := q.insert(ctx, nil, refreshArgs{org.String()})
 	return err
 }
 
 // Retry queues that rejects of org are tried again; none named are all open ones. The error is ErrQueued if a retry waits or runs already.
 func (q *Queue) Retry(ctx context.Context, org record.UUID, rejects []int64) error {
-	fresh, err := q.insert(ctx, nil, retryArgs{target{org.String()}, rejects})
+	fresh, err := q.insert(ctx, nil, retryArgs{org.String(), rejects})
 	if err == nil && !fresh {
 		return ErrQueued
 	}
@@ -102,7 +102,7 @@ type ReplayOptions struct {
 // Replay queues that a snapshot is loaded for org. The error is ErrQueued if a replay waits or runs already.
 func (q *Queue) Replay(ctx context.Context, org record.UUID, o ReplayOptions) error {
 	fresh, err := q.insert(ctx, nil, replayArgs{
-		target: target{org.String()}, Location: o.Location, Run: o.Run, Remap: o.Remap,
+		Org: org.String(), Location: o.Location, Run: o.Run, Remap: o.Remap,
 		UserIDField: o.UserIDField, CompanyIDField: o.CompanyIDField, Restart: o.Restart,
 	})
 	if err == nil && !fresh {
@@ -118,7 +118,7 @@ func (q *Queue) Drain(ctx context.Context, orgs ...record.UUID) error {
 	}
 	params := make([]river.InsertManyParams, len(orgs))
 	for i, org := range orgs {
-		params[i].Args = drainArgs{target{org.String()}}
+		params[i].Args = drainArgs{org.String()}
 	}
 	if _, err := q.client.InsertMany(ctx, params); err != nil {
 		return fmt.Errorf("queue drains of %d organisations: %w", len(orgs), err)
@@ -254,7 +254,9 @@ type pause struct {
 }
 
 func organisationOf(encoded []byte) (record.UUID, error) {
-	var t target
+	var t struct {
+		Org string `json:"org"`
+	}
 	if err := json.Unmarshal(encoded, &t); err != nil {
 		return record.UUID{}, err
 	}

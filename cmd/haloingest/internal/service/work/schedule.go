@@ -35,23 +35,23 @@ type chore struct {
 	// due gives org_id, at (now), done (when it was done last) and period (in seconds); $2 is the period as an interval.
 	due    string
 	period time.Duration
-	job    func(org target) jobArgs
+	job    func(org string) jobArgs
 }
 
 func (w *Worker) chores() []chore {
 	return []chore{
 		// What a sync that ended in this period began before is not in it.
 		{KindSync, `SELECT c.org_id, clock_timestamp() AS at, c.synced_to AS done, extract(epoch FROM $2::interval) AS period` + live,
-			w.options.SyncEvery, func(t target) jobArgs { return syncArgs{t} }},
+			w.options.SyncEvery, func(org string) jobArgs { return syncArgs{org} }},
 		{KindRefresh, `SELECT c.org_id, clock_timestamp() AS at, greatest(c.connected_at, (
 				SELECT max(r.started_at) FROM ingest.runs r WHERE r.org_id = c.org_id AND r.kind IN ('backfill', 'refresh') AND r.state = 'complete')) AS done,
 				greatest(extract(epoch FROM c.activity_refresh), extract(epoch FROM $2::interval)) AS period` + live,
-			time.Second, func(t target) jobArgs { return refreshArgs{t} }},
+			time.Second, func(org string) jobArgs { return refreshArgs{org} }},
 		// The periods of walks are long. So that the second one does not follow the first backfill by a day, it is not due before half of one has passed.
 		{"walk", `SELECT c.org_id, clock_timestamp() AS at, extract(epoch FROM $2::interval) AS period, coalesce((
 				SELECT max(r.finished_at) FROM ingest.runs r WHERE r.org_id = c.org_id AND r.kind = 'backfill' AND r.state = 'complete' AND r.undone_at IS NULL
 					AND NOT r.spec ?| ARRAY['only', 'since', 'sample']), c.connected_at) + $2::interval / 2 AS done` + live,
-			w.options.WalkEvery, func(t target) jobArgs { return backfillArgs{target: t, Restart: true} }},
+			w.options.WalkEvery, func(org string) jobArgs { return backfillArgs{Org: org, Restart: true} }},
 	}
 }
 
@@ -72,7 +72,7 @@ func (w *Worker) schedule(ctx context.Context) error {
 			}
 			params := make([]river.InsertManyParams, len(orgs))
 			for i, org := range orgs {
-				params[i].Args = c.job(target{org.String()})
+				params[i].Args = c.job(org.String())
 			}
 			_, err = w.queue.client.InsertManyTx(ctx, tx, params)
 			return err

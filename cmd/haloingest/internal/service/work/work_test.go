@@ -210,8 +210,12 @@ func TestABackfillIsQueuedWithTheTransactionOfItsCaller(t *testing.T) {
 	if jobs, err := p.queue.Jobs(t.Context(), org); err != nil || len(jobs) != 0 {
 		t.Fatalf("after a rollback: %+v, %v", jobs, err)
 	}
-	for range 3 {
-		p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	for _, o := range []BackfillOptions{{}, {}, {Sample: 3}, {Only: []record.Kind{record.KindTicket}}} {
+		p.must(p.queue.Backfill(t.Context(), nil, org, o))
+	}
+	p.must(p.queue.Retry(t.Context(), orgOf(2), []int64{1}))
+	if err := p.queue.Retry(t.Context(), orgOf(2), []int64{2}); !errors.Is(err, ErrQueued) {
+		t.Errorf("a second retry: %v", err)
 	}
 	jobs, err := p.queue.Jobs(t.Context(), org)
 	if err != nil || len(jobs) != 1 || jobs[0].State != JobWaiting || jobs[0].Kind != KindBackfill {
