@@ -145,6 +145,7 @@ type fieldSet struct {
 	Sampled               int
 	Other                 string // present value that is not in the list
 	OtherChosen           bool
+	Rare                  int // attributes that are not offered by name
 }
 
 type fieldChoice struct {
@@ -238,7 +239,9 @@ func fieldSetOf(name, title, hint, of string, c onboard.Choices) fieldSet {
 	}
 	found := false
 	for i, x := range c.List {
-		if i == shownChoices && x.Field != chosen {
+		// What most objects lack identifies nobody; who wants it all the same can name it.
+		if rare := c.Sampled > 4 && 2*x.Empty > c.Sampled && i >= len(plainFields[name]); x.Field != chosen && (rare || i >= shownChoices) {
+			set.Rare++
 			continue
 		}
 		f := fieldChoice{ID: name + "-" + page.Count(int64(i)), Value: x.Field, Shown: page.Short(x.Field, 60), Empty: x.Empty, Shared: x.Shared, Chosen: x.Field == chosen, Present: x.Field == c.Present}
@@ -266,15 +269,15 @@ func choiceNote(x onboard.Choice, sampled int) string {
 	var words []string
 	switch {
 	case x.Empty == sampled:
-		return "empty in all " + page.Count(int64(sampled)) + " looked at"
+		return "empty in all of them"
 	case x.Empty > 0:
 		words = append(words, "empty in "+page.Count(int64(x.Empty))+" of "+page.Count(int64(sampled)))
 	}
 	if x.Shared > 0 {
-		words = append(words, page.Count(int64(x.Shared))+" share theirs with another")
+		words = append(words, page.Count(int64(x.Shared))+" are not the only one with it")
 	}
 	if len(words) == 0 {
-		return "one of its own in each of " + page.Count(int64(sampled))
+		return "filled and different in all of them"
 	}
 	return strings.Join(words, ", ")
 }

@@ -30,6 +30,7 @@ type orgLine struct {
 	ID, URL, Name, Region string
 	Tone, State           string
 	Totals                []total
+	Held                  int64
 	Synced                when
 }
 
@@ -53,7 +54,7 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) error {
 		}
 		st := judge(f)
 		lines[i] = orgLine{ID: orgs[i].String(), URL: orgURL(orgs[i].String()), Name: "Not connected", Tone: st.Tone, State: st.Head,
-			Totals: totals(f.Status), Synced: since(f.Status.LastSyncedAt, f.At)}
+			Totals: totals(f.Status), Held: rowsHeld(f.Status), Synced: since(f.Status.LastSyncedAt, f.At)}
 		if f.Known {
 			lines[i].Name, lines[i].Region = workspaceName(f.Conn.Workspace), regionNames[f.Conn.Region]
 		}

@@ -1,8 +1,10 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"haloingest/cmd/haloingest/internal/ingest"
@@ -196,7 +198,7 @@ func committedOf(f facts) *progressView {
 	if f.Status.Lease != nil {
 		v.Process = page.Short(f.Status.Lease.Holder, 60)
 	}
-	for _, s := range r.Streams {
+	for _, s := range inOrder(r.Streams) {
 		x := streamView{Name: streamWords(s.Stream), Class: "running", Value: done(s.Counts), Done: page.Count(done(s.Counts))}
 		switch {
 		case s.Skipped != "":
@@ -232,4 +234,16 @@ func percent(share float64) int {
 		return 100
 	}
 	return max(1, int(share*100+0.5))
+}
+
+// inOrder puts streams as they are read.
+func inOrder(list []postgres.StreamInfo) []postgres.StreamInfo {
+	place := func(s postgres.StreamInfo) int {
+		i := slices.IndexFunc(record.Kinds[:], func(k record.Kind) bool { return k.Stream() == s.Stream })
+		if i < 0 {
+			return len(record.Kinds)
+		}
+		return i
+	}
+	return slices.SortedStableFunc(slices.Values(list), func(a, b postgres.StreamInfo) int { return cmp.Compare(place(a), place(b)) })
 }

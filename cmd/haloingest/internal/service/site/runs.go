@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -247,7 +248,7 @@ func (s *Site) run(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := runView{head: h, Line: lineOf(info, h.URL, now), ID: info.ID.String(), Began: since(info.StartedAt, now), Ended: since(info.FinishedAt, now)}
-	for _, st := range info.Streams {
+	for _, st := range inOrder(info.Streams) {
 		x := runStream{Name: streamWords(st.Stream), Tone: "open", State: "not finished", Objects: done(st.Counts), Batches: st.Batches}
 		switch {
 		case st.Skipped != "":
@@ -281,7 +282,8 @@ type activity struct {
 	From, To           string
 	RowsWords          string
 	RequestsWords      string
-	Width              int // of the charts' coordinates
+	Width              int  // of the charts' coordinates
+	Root               bool // heights are of square roots: one column is so high that others could not be seen
 }
 
 // column is one hour or day of a chart.
@@ -333,9 +335,10 @@ func draw(unit string, list []bucket) activity {
 		a.Rows, a.Requests = a.Rows+b.Rows, a.Requests+b.Requests
 		a.MostRows, a.MostReqs = max(a.MostRows, b.Rows), max(a.MostReqs, b.Requests)
 	}
+	a.Root = outlying(list, a.MostRows)
 	for i, b := range list {
 		c := column{bucket: b, Label: b.From.UTC().Format(layout), X: i*columnWidth + 2, Width: columnWidth - 4}
-		c.RowsHeight, c.ReqsHeight = height(b.Rows, a.MostRows), height(b.Requests, a.MostReqs)
+		c.RowsHeight, c.ReqsHeight = height(b.Rows, a.MostRows, a.Root), height(b.Requests, a.MostReqs, a.Root)
 		c.RowsY, c.ReqsY = chartHeight-c.RowsHeight, chartHeight-c.ReqsHeight
 		a.Buckets = append(a.Buckets, c)
 	}
@@ -350,11 +353,29 @@ func draw(unit string, list []bucket) activity {
 	return a
 }
 
-func height(n, most int64) int {
+// outlying reports whether most columns would be next to nothing beside the highest, as beside a backfill's.
+func outlying(list []bucket, most int64) bool {
+	var some, low int
+	for _, b := range list {
+		if b.Rows > 0 {
+			some++
+			if 20*b.Rows < most {
+				low++
+			}
+		}
+	}
+	return some > 2 && 2*low > some
+}
+
+func height(n, most int64, root bool) int {
 	if n <= 0 || most <= 0 {
 		return 0
 	}
-	return max(leastBar, int(float64(n)/float64(most)*chartHeight+0.5))
+	share := float64(n) / float64(most)
+	if root {
+		share = math.Sqrt(share)
+	}
+	return max(leastBar, int(share*chartHeight+0.5))
 }
 
 // chartWords say a chart to who does not see it.

@@ -14,13 +14,14 @@ import (
 // settingsView is what can be set.
 type settingsView struct {
 	head
-	Refresh string
-	Webhook string // the address for Intercom
-	Secret  string // configured, not configured
-	Region  string
-	Topics  []topicGroup
-	Graces  []grace
-	Since   when
+	Refresh    string
+	Webhook    string // the address for Intercom
+	Secret     string // configured, not configured
+	Region     string
+	Topics     []topicGroup
+	TopicCount int
+	Graces     []grace
+	Since      when
 }
 
 // topicGroup are the topics of one kind to subscribe to.
@@ -55,6 +56,9 @@ func (s *Site) settings(w http.ResponseWriter, r *http.Request) error {
 		Webhook: s.publicURL(r) + WebhookPath + h.Org.String()}
 	if h.Conn.HasWebhookSecret {
 		v.Secret = "configured"
+	}
+	for _, g := range v.Topics {
+		v.TopicCount += len(g.Topics)
 	}
 	now, err := s.now(r.Context())
 	if err != nil {

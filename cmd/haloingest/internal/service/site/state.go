@@ -273,6 +273,9 @@ type total struct {
 	Live, Deleted int64
 }
 
+// Lower is the name within a sentence.
+func (t total) Lower() string { return strings.ToLower(t.Name) }
+
 // kindNames are the kinds as people call many of them.
 func kindNames(kinds []record.Kind) []string {
 	names := make([]string, len(kinds))
