@@ -86,6 +86,19 @@ type Client struct {
 	opts    Options
 	stats   counters
 	well    sync.Map // the last call that read a single object, by endpoint
+	before  Stats    // of the budget when Share made this client; zero: it is a client of its own
+	since   time.Time
+}
+
+// Share returns a client with figures of its own that shares everything else with c: token, connections and budget. So requests of one run can
+// be told from those of others that go on beside it or went before. It is closed with c.
+func (c *Client) Share() *Client {
+	out := &Client{
+		base: c.base, region: c.region, version: c.version, sign: c.sign, censor: c.censor, http: c.http, budget: c.budget, opts: c.opts,
+		since: c.opts.Clock.Now(),
+	}
+	c.budget.report(&out.before)
+	return out
 }
 
 // New returns a client for the workspace in region ("us", "eu" or "au") that token belongs to.

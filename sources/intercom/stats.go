@@ -74,6 +74,14 @@ func (c *Client) Stats() Stats {
 	}
 	c.stats.mu.Unlock()
 	c.budget.report(&st)
+	if !c.since.IsZero() {
+		st.Throttled -= c.before.Throttled
+		st.Waits -= c.before.Waits
+		st.Waited -= c.before.Waited
+		if minutes := c.opts.Clock.Now().Sub(c.since).Minutes(); minutes > 0 && st.PerMinute > 0 {
+			st.Share = min(1, float64(st.Total)/(float64(st.PerMinute)*minutes))
+		}
+	}
 	return st
 }
 

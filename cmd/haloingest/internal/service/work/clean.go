@@ -28,6 +28,10 @@ func (w *Worker) cleanAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Tokens that nobody has used, and keys that have sealed nothing for long.
+	if err := w.options.Connections.Sweep(ctx); err != nil {
+		return err
+	}
 	for what, sql := range map[string]string{
 		// A job that failed for weeks has said often enough why.
 		"errors of jobs":      `UPDATE ingest.river_job SET errors = errors[array_upper(errors, 1) - 9 :] WHERE finalized_at IS NULL AND state <> 'running' AND array_length(errors, 1) > 20`,

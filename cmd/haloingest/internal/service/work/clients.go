@@ -106,7 +106,7 @@ func (w *Worker) runner(ctx context.Context, t *task) (r *ingest.Runner, digest 
 		return nil, "", nil, err
 	}
 	r = &ingest.Runner{
-		DB: w.db, Client: k.client, Connection: conn, Log: t.log, Names: k.names, Concurrency: w.options.Concurrency,
+		DB: w.db, Client: k.client.Share(), Connection: conn, Log: t.log, Names: k.names, Concurrency: w.options.Concurrency,
 		Holder: fmt.Sprintf("%s on %s, job %d", t.row.Kind, w.options.Process, t.row.ID),
 	}
 	if w.options.Prepare != nil {

@@ -215,3 +215,34 @@ func TestProgressIsSeenFromOutside(t *testing.T) {
 	p.eventually("the backfill", p.synced(org))
 	p.eventually("the end of its progress", func() bool { _, ok, err := Progress(t.Context(), p.db, org); return err == nil && !ok })
 }
+
+func TestASyncWithoutABackfillFailsForGoodAndEachRunCountsItsOwnRequests(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, small)
+	p.start(p.options())
+	p.must(p.queue.Sync(t.Context(), org))
+	p.eventually("the failure", p.state(org, KindSync, JobFailed))
+	if j, _ := p.job(org, KindSync); !strings.Contains(j.Error, "no complete backfill") || j.Attempt != 1 {
+		t.Errorf("%+v", j)
+	}
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.eventually("the backfill", p.synced(org))
+	for _, kind := range []string{KindSync, KindRefresh} {
+		p.eventually("the end of all jobs", func() bool {
+			return scalar[int](p, `SELECT count(*) FROM ingest.river_job WHERE finalized_at IS NULL`) == 0
+		})
+		if kind == KindSync {
+			p.must(p.queue.Sync(t.Context(), org))
+		} else {
+			p.must(p.queue.Refresh(t.Context(), org))
+		}
+		p.eventually("the "+kind, func() bool {
+			return scalar[bool](p, `SELECT EXISTS (SELECT FROM ingest.runs WHERE kind = $1 AND state = 'complete')`, kind)
+		})
+	}
+	// By the simulator's count, which knows of no runs.
+	if said, asked := scalar[int64](p, `SELECT sum(requests)::bigint FROM ingest.runs`), sim.Stats().Requests; said > asked || said < asked-6 {
+		t.Errorf("the runs have %d requests, the workspace has seen %d", said, asked)
+	}
+}

@@ -50,8 +50,6 @@ func (w *Worker) history(ctx context.Context, t *task, r ingest.Request) (done, 
 	return done, begun, err
 }
 
-var errNoBackfill = errors.New("there is no complete backfill to go on from; queue one first")
-
 // sync reads what has changed since the last complete sync.
 func (w *Worker) sync(ctx context.Context, t *task, _ syncArgs) error {
 	return w.work(ctx, t, ingest.Request{Kind: ingest.KindSync})
@@ -59,7 +57,7 @@ func (w *Worker) sync(ctx context.Context, t *task, _ syncArgs) error {
 
 // refresh reads the open and recently active conversations again.
 func (w *Worker) refresh(ctx context.Context, t *task, _ refreshArgs) error {
-	return w.work(ctx, t, ingest.Request{Kind: KindRefresh})
+	return w.work(ctx, t, ingest.Request{Kind: ingest.KindRefresh})
 }
 
 // retry tries rejects again.
@@ -74,13 +72,8 @@ func (w *Worker) work(ctx context.Context, t *task, request ingest.Request) erro
 		return err
 	}
 	defer done()
-	if request.Kind == ingest.KindSync || request.Kind == KindRefresh {
-		if runner.Connection.SyncedTo.IsZero() {
-			return final{errNoBackfill}
-		}
-		if request.Kind == ingest.KindSync {
-			request.Since = runner.Connection.SyncedTo
-		}
+	if request.Kind == ingest.KindSync {
+		request.Since = runner.Connection.SyncedTo
 	}
 	run, err := acquire(ctx, t, func() (*ingest.Run, error) { return runner.Start(ctx, request) })
 	if err != nil {

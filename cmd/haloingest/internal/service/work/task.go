@@ -12,6 +12,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"haloingest/cmd/haloingest/internal/connection"
+	"haloingest/cmd/haloingest/internal/ingest"
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
@@ -188,12 +189,12 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 	case errors.Is(err, postgres.ErrFenced):
 		t.log.Warn("another run has taken the workspace over", "error", err)
 		return w.wait(ctx, "another run has taken the workspace over", heldPause)
-	case errors.Is(err, errOff), errors.Is(err, connection.ErrNotConnected):
+	case errors.Is(err, errOff), errors.Is(err, ingest.ErrOff), errors.Is(err, connection.ErrNotConnected):
 		return w.park(ctx, t, pause{Why: "ingest is off or disconnected; it goes on when it is on again"})
 	case errors.As(err, &token):
 		t.log.Error("Intercom refuses the token; nothing is tried until another one is stored", "error", err)
 		return w.park(ctx, t, pause{Why: "Intercom refuses the token; connect again with one that works: " + err.Error(), Token: token.digest})
-	case errors.As(err, &last), t.row.Attempt >= patience && !passing(err):
+	case errors.As(err, &last), errors.Is(err, ingest.ErrNoBackfill), t.row.Attempt >= patience && !passing(err):
 		t.log.Error("job failed for good", "error", err, "attempt", t.row.Attempt)
 		return river.JobCancel(err)
 	}
