@@ -104,6 +104,9 @@ func orDuration(d, usual time.Duration) time.Duration {
 	return d
 }
 
+// Secure reports whether people reach the service by https; see Options.
+func (g *Gate) Secure() bool { return g.o.Secure }
+
 // Users returns the people that the gate knows.
 func (g *Gate) Users() *Users { return g.users }
 
