@@ -103,7 +103,7 @@ func (a *app) execute(c *cli.Context, runner *ingest.Runner, request ingest.Requ
 	if err != nil {
 		return err
 	}
-	report, err := carryOut(a, runner.Log, run)
+	report, err := carryOut(a, run.Log(), run)
 	if report.Run.ID.IsZero() { // the database is gone; the error says so
 		return err
 	}

@@ -60,7 +60,11 @@ func (m *Metrics) Watch() ingest.Watch {
 			m.runs.WithLabelValues(part.Kind, string(state)).Inc()
 			m.runDuration.WithLabelValues(part.Kind).Observe(took.Seconds())
 			span.end(err)
-			m.log.LogAttrs(ctx, slog.LevelDebug, "a run has ended", slog.String("org", part.Org.String()), slog.String("run", part.Run.String()),
+			level := slog.LevelInfo
+			if part.Kind == ingest.KindWebhook && err == nil {
+				level = slog.LevelDebug // they come by the second
+			}
+			m.log.LogAttrs(ctx, level, "a run has ended", slog.String("org", part.Org.String()), slog.String("run", part.Run.String()),
 				slog.String("kind", part.Kind), slog.String("state", string(state)), slog.Float64("seconds", took.Seconds()))
 		}
 	}
