@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -81,7 +82,15 @@ func (k *keeper) target() parquet.Target {
 
 // begin removes what a crash has left and writes the first manifest, so that a location that cannot be used is known before anything is read.
 func (k *keeper) begin(ctx context.Context) error {
-	swept, err := parquet.Sweep(ctx, k.target(), func(ctx context.Context) (map[string]bool, error) {
+	if err := k.sweep(ctx, k.target()); err != nil {
+		return err
+	}
+	return k.save(ctx, time.Time{}, nil)
+}
+
+// sweep removes what attempts before the target's have left and never committed.
+func (k *keeper) sweep(ctx context.Context, to parquet.Target) error {
+	swept, err := parquet.Sweep(ctx, to, func(ctx context.Context) (map[string]bool, error) {
 		named := make(map[string]bool)
 		for f, err := range k.db.SnapshotFiles(ctx, k.org, k.run.ID) {
 			if err != nil {
@@ -91,13 +100,10 @@ func (k *keeper) begin(ctx context.Context) error {
 		}
 		return named, nil
 	})
-	if err != nil {
-		return err
-	}
 	if swept > 0 {
 		k.log.Info("removed files of the snapshot that were not committed", "files", swept, "run", k.run.ID)
 	}
-	return k.save(ctx, time.Time{}, nil)
+	return err
 }
 
 // save writes the manifest of what is committed. finished is zero while the run goes on.
@@ -135,6 +141,16 @@ func (k *keeper) save(ctx context.Context, finished time.Time, outcome *postgres
 func (k *keeper) end(ctx context.Context, outcome postgres.Outcome) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience(outcome.Err))
 	defer cancel()
+	var store *parquet.StoreError
+	if errors.As(outcome.Err, &store) {
+		// The disk may be full. What this attempt has written and not committed is garbage now: it makes room for the manifest. The attempt's
+		// commits are all known to the database, since it is the location that failed.
+		over := k.target()
+		over.Attempt++
+		if err := k.sweep(ctx, over); err != nil {
+			k.log.Warn("files of the snapshot that were not committed are left until the run goes on", "error", err)
+		}
+	}
 	return k.save(ctx, time.Now().UTC().Truncate(time.Microsecond), &outcome)
 }
 
