@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"haloingest/sinks/diff/report/page"
 )
 
 // result prints what a command found out: as one JSON value with --json, else as text.
@@ -73,17 +74,7 @@ func fields(w io.Writer, pairs ...string) {
 }
 
 // count prints an integer with thousands separated.
-func count[N ~int | ~int64 | ~uint64](n N) string {
-	s := strconv.FormatInt(int64(n), 10)
-	start := 0
-	if s[0] == '-' {
-		start = 1
-	}
-	for i := len(s) - 3; i > start; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func count[N ~int | ~int64 | ~uint64](n N) string { return page.Count(int64(n)) }
 
 // times says how often.
 func times(n int64) string {
@@ -94,39 +85,15 @@ func times(n int64) string {
 }
 
 // size prints bytes in binary units.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, exp := float64(n)/unit, 0
-	for value >= unit && exp < 4 {
-		value, exp = value/unit, exp+1
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[exp])
-}
+func size(n int64) string { return page.Size(n) }
 
 // span prints a duration the way people say it.
-func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.1f h", d.Hours())
-	}
-	return fmt.Sprintf("%.1f days", d.Hours()/24)
-}
+func span(d time.Duration) string { return page.Span(d) }
 
 // moment prints an instant, or a word where there is none.
 func moment(t time.Time, none string) string {
 	if t.IsZero() {
 		return none
 	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+	return page.Moment(t)
 }

@@ -15,6 +15,7 @@ import (
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
+	"haloingest/sinks/diff/report/page"
 	"haloingest/sinks/parquet"
 	"haloingest/sinks/parquet/bucket"
 	"haloingest/sinks/postgres"
@@ -154,12 +155,7 @@ func printReplay(w io.Writer, snap *snapshot.Snapshot, r replay.Report, err erro
 	}
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return count(n) + " " + what + "s"
-}
+func plural(n int, what string) string { return page.Plural(int64(n), what) }
 
 // remapFields reads the id fields of a remap; without one they would change nothing.
 func remapFields(c *cli.Context, request *replay.Request) error {
