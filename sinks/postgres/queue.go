@@ -48,4 +48,3 @@ func appliedName(s *goose.Source) string {
 	}
 	return strings.TrimSuffix(path.Base(s.Path), ".sql")
 }
-

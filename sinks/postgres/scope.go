@@ -89,6 +89,27 @@ func leave(conn *pgx.Conn) bool {
 	return err == nil
 }
 
+// Beside runs f in a transaction with the rights of the session's own user, also where it has taken on OrgRole, which comes back afterwards: for
+// what has to be committed together with an organisation's rows and belongs to none, such as the job that follows from them. f must neither read
+// nor show anything. Elsewhere it only runs f.
+func Beside(ctx context.Context, tx pgx.Tx, f func() error) error {
+	var role string
+	if err := tx.QueryRow(ctx, `SELECT current_setting('role')`).Scan(&role); err != nil {
+		return err
+	}
+	if role != OrgRole {
+		return f()
+	}
+	if _, err := tx.Exec(ctx, `SET LOCAL ROLE NONE`); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err // the transaction is over, and the role with it
+	}
+	_, err := tx.Exec(ctx, `SET LOCAL ROLE `+OrgRole)
+	return err
+}
+
 // own are the views by which OrgRole reads tables that cannot have policies: Halo's own, since other roles of Halo's may load them by COPY, which
 // row-level security forbids, and those that are loaded so here. They show what pages need of the session's organisation.
 var own = map[string]string{

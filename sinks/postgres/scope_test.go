@@ -503,3 +503,49 @@ func TestARoleWithoutRightsIsToldWhatAnAdministratorHasToRun(t *testing.T) {
 		t.Errorf("%+v, %v", s.Contacts, err)
 	}
 }
+
+// What is committed together with an organisation's rows and is nobody's is written beside the wall, which stands again afterwards.
+func TestWhatIsBesideAnOrganisationIsWrittenInItsTransaction(t *testing.T) {
+	t.Parallel()
+	at, db, _ := planted(t)
+	scoped := openScoped(t, at, 1)
+	if _, err := db.pool.Exec(t.Context(), "CREATE TABLE ingest.nobodys (n integer)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*DB{scoped, db} {
+		err := pgx.BeginFunc(WithOrg(t.Context(), orgA), x.pool, func(tx pgx.Tx) error {
+			err := Beside(t.Context(), tx, func() error {
+				_, err := tx.Exec(t.Context(), "INSERT INTO ingest.nobodys VALUES (1)")
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			var role string
+			err = tx.QueryRow(t.Context(), "SELECT current_setting('role')").Scan(&role)
+			if (role == OrgRole) != (x == scoped) {
+				t.Errorf("the role afterwards is %q", role)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := pgx.BeginFunc(WithOrg(t.Context(), orgA), scoped.pool, func(tx pgx.Tx) error {
+		return Beside(t.Context(), tx, func() error {
+			_, err := tx.Exec(t.Context(), "INSERT INTO ingest.nobodys VALUES ('no number')")
+			return err
+		})
+	})
+	if err == nil {
+		t.Error("what fails beside it lets the transaction through")
+	}
+	var n int
+	if err := db.pool.QueryRow(t.Context(), "SELECT count(*) FROM ingest.nobodys").Scan(&n); err != nil || n != 2 {
+		t.Errorf("%d rows, %v; want 2", n, err)
+	}
+	if err := scoped.pool.QueryRow(WithOrg(t.Context(), orgA), "SELECT count(*) FROM ingest.nobodys").Scan(&n); !refused(err) {
+		t.Errorf("the next session of the organisation sees what is nobody's: %v", err)
+	}
+}

@@ -52,8 +52,13 @@ func (q *Queue) Backfill(ctx context.Context, tx pgx.Tx, org record.UUID, o Back
 	for _, kind := range o.Only {
 		args.Only = append(args.Only, string(kind))
 	}
+	// The caller's session may be bound to its organisation, and jobs are nobody's.
+	return postgres.Beside(ctx, tx, func() error { return q.backfill(ctx, tx, args) })
+}
+
+func (q *Queue) backfill(ctx context.Context, tx pgx.Tx, args backfillArgs) error {
 	fresh, err := q.insert(ctx, tx, args)
-	if err != nil || fresh || !o.Restart {
+	if err != nil || fresh || !args.Restart {
 		return err
 	}
 	encoded, err := json.Marshal(args)
@@ -61,10 +66,10 @@ func (q *Queue) Backfill(ctx context.Context, tx pgx.Tx, org record.UUID, o Back
 		// What began before created_at is not gone on with.
 		_, err = tx.Exec(ctx, `UPDATE ingest.river_job SET args = $3, created_at = clock_timestamp(),
 				metadata = CASE WHEN state = 'running' THEN metadata || jsonb_build_object('`+metaAgain+`', true) ELSE metadata END
-			WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL`, org.String(), KindBackfill, encoded)
+			WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL`, args.Org, KindBackfill, encoded)
 	}
 	if err != nil {
-		return fmt.Errorf("queue a backfill of %s anew: %w", org, err)
+		return fmt.Errorf("queue a backfill of %s anew: %w", args.Org, err)
 	}
 	return nil
 }
