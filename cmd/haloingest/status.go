@@ -49,6 +49,9 @@ func printStatus(w io.Writer, conn connection.Connection, s postgres.Status) {
 	} else if conn.TokenHint == "" {
 		token = "stored"
 	}
+	if conn.TokenFingerprint != "" {
+		token += ", SHA-256 " + conn.TokenFingerprint + "…"
+	}
 	fields(w,
 		"connected to", workspaceName(conn),
 		"token", token,
