@@ -16,8 +16,9 @@ import (
 //go:embed assets templates
 var files embed.FS
 
-// SignOutPath takes the POST of who signs out; PeoplePath is where people are looked after.
+// SignOutPath takes the POST of who signs out, AccountPath is where one changes what is one's own, PeoplePath where people are looked after.
 const (
+	AccountPath = "/account"
 	SignOutPath = "/logout"
 	PeoplePath  = "/people"
 )
@@ -60,7 +61,7 @@ func New(name string, texts ...string) (*Page, error) {
 		"count": page.Count, "plural": page.Plural, "share": page.Share, "size": page.Size, "span": page.Span,
 		"moment": page.Moment, "visible": page.Visible, "short": func(most int, s string) string { return page.Short(s, most) },
 		"capital": page.Capital, "asset": Asset,
-		"signout": func() string { return SignOutPath }, "people": func() string { return PeoplePath },
+		"account": func() string { return AccountPath }, "signout": func() string { return SignOutPath }, "people": func() string { return PeoplePath },
 	}).ParseFS(files, "templates/*.html")
 	for _, text := range texts {
 		if err == nil {

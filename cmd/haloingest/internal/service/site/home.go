@@ -89,7 +89,7 @@ func (s *Site) visible(r *http.Request, who access.Identity) ([]record.UUID, err
 		}
 	}
 	if who.Overseer {
-		list, err := s.o.Connections.List(r.Context())
+		list, err := s.o.Every.List(r.Context())
 		if err != nil && !errors.Is(err, connection.ErrNotConnected) {
 			return nil, err
 		}

@@ -35,7 +35,8 @@ var (
 // lab is a site over a database of its own, with simulated workspaces.
 type lab struct {
 	tb     testing.TB
-	db     *postgres.DB
+	db     *postgres.DB // that of the work; pages see it through a proxy, one organisation at a time
+	proxy  *proxy
 	store  *connection.Store
 	desk   *onboard.Desk
 	queue  *work.Queue
@@ -52,7 +53,8 @@ func orgN(n int) record.UUID {
 func newLab(tb testing.TB) *lab {
 	tb.Helper()
 	ctx := context.Background()
-	db, err := postgres.Open(ctx, pgtest.New(tb), postgres.Options{MaxConns: 20})
+	url := pgtest.New(tb)
+	db, err := postgres.Open(ctx, url, postgres.Options{MaxConns: 20})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -60,7 +62,17 @@ func newLab(tb testing.TB) *lab {
 	if _, err := db.Migrate(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	l := &lab{tb: tb, db: db, store: connection.NewStore(db.Pool(), secret.MasterKey{DataDir: tb.TempDir()}), sims: map[string]*intercomtest.Server{}}
+	if missing, err := db.Wall(ctx); err != nil || len(missing) > 0 {
+		tb.Fatalf("the second wall: %v, missing %q", err, missing)
+	}
+	proxy := newProxy(tb, url)
+	scoped, err := postgres.OpenScoped(ctx, proxy.url, postgres.Options{MaxConns: 12, RetryFor: time.Second})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(scoped.Close)
+	master := secret.MasterKey{DataDir: tb.TempDir()}
+	l := &lab{tb: tb, db: db, proxy: proxy, store: connection.NewStore(db.Pool(), master), sims: map[string]*intercomtest.Server{}}
 	l.desk = onboard.New(onboard.Options{DB: db, Connections: l.store, Client: l.client})
 	if l.queue, err = work.NewQueue(db); err != nil {
 		tb.Fatal(err)
@@ -69,7 +81,7 @@ func newLab(tb testing.TB) *lab {
 	if os.Getenv("HALOINGEST_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(tb.Output(), nil))
 	}
-	l.site, err = New(Options{DB: db, Connections: l.store, Onboard: l.desk, Queue: l.queue, PublicURL: "https://ingest.example.com", Program: "haloingest 1.2.3", Log: log,
+	l.site, err = New(Options{DB: scoped, Connections: connection.NewStore(scoped.Pool(), master), Every: l.store, Onboard: l.desk, Queue: l.queue, PublicURL: "https://ingest.example.com", Program: "haloingest 1.2.3", Log: log,
 		Audit: func(_ context.Context, org record.UUID, action string, detail map[string]string) error {
 			l.audits = append(l.audits, fmt.Sprintf("%s %s %v", org, action, detail))
 			return nil
@@ -106,7 +118,12 @@ func member(role access.Role) access.Identity {
 func (l *lab) handler(who access.Identity) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range l.site.Routes() {
-		mux.Handle(r.Method+" "+r.Pattern, r.Handler)
+		mux.Handle(r.Method+" "+r.Pattern, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			if org, err := record.ParseUUID(q.PathValue("orgId")); err == nil { // as the gate does
+				q = q.WithContext(postgres.WithOrg(q.Context(), org))
+			}
+			r.Handler.ServeHTTP(w, q)
+		}))
 	}
 	mux.Handle("GET "+frame.AssetsPath, frame.Assets())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -63,7 +63,7 @@ type streamView struct {
 
 // budgetView is which share of Intercom's budget of requests is used.
 type budgetView struct {
-	PerMinute  int
+	PerMinute  int64
 	Share      int // percent of the last whole window, by this run
 	Requests   int64
 	Throttled  int64
@@ -158,7 +158,7 @@ func progressOf(f facts) (*progressView, *budgetView) {
 	if waiting && v.Left != "" { // how much the others take is not known before they are counted
 		v.Left += ", and what is still waiting"
 	}
-	b := &budgetView{PerMinute: p.API.PerMinute, Share: percent(p.API.BudgetShare), Requests: p.API.Requests, Throttled: p.API.Throttled, Unmeasured: p.API.PerMinute == 0}
+	b := &budgetView{PerMinute: int64(p.API.PerMinute), Share: percent(p.API.BudgetShare), Requests: p.API.Requests, Throttled: p.API.Throttled, Unmeasured: p.API.PerMinute == 0}
 	return v, b
 }
 

@@ -321,6 +321,9 @@ func (s *Site) activity(ctx context.Context, f facts) (activity, error) {
 	if err != nil {
 		return activity{}, err
 	}
+	if f.Progress != nil && len(list) > 0 { // a run's requests are in its row when it ends
+		list[len(list)-1].Requests += f.Progress.API.Requests
+	}
 	return draw(unit, list), nil
 }
 

@@ -30,10 +30,12 @@ var files embed.FS
 
 // Options of New. All but Log, PublicURL and Program are needed.
 type Options struct {
-	DB          *postgres.DB // best a scoped one: see postgres.OpenScoped
-	Connections *connection.Store
-	Onboard     *onboard.Desk
-	Queue       *work.Queue
+	DB          *postgres.DB      // best a scoped one: see postgres.OpenScoped
+	Connections *connection.Store // over DB
+	// Every is over a database that shows all organisations, for the list of who looks after the installation; nil: Connections.
+	Every   *connection.Store
+	Onboard *onboard.Desk
+	Queue   *work.Queue
 	// Audit keeps who has done what; nothing is done whose record fails.
 	Audit     func(ctx context.Context, org record.UUID, action string, detail map[string]string) error
 	PublicURL string       // scheme and host under which Intercom reaches the service; "": that of the request
@@ -52,6 +54,9 @@ type Site struct {
 func New(o Options) (*Site, error) {
 	if o.DB == nil || o.Connections == nil || o.Onboard == nil || o.Queue == nil || o.Audit == nil {
 		return nil, errors.New("open the site: an option is missing")
+	}
+	if o.Every == nil {
+		o.Every = o.Connections
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

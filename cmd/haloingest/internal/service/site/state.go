@@ -219,8 +219,8 @@ func synced(f facts) standing {
 
 func skippedStreams(r postgres.RunInfo) []string {
 	var names []string
-	for _, s := range r.Streams {
-		if s.Skipped != "" {
+	for _, s := range inOrder(r.Streams) {
+		if s.Skipped != "" && len(names) < len(record.Kinds) {
 			names = append(names, page.Short(s.Stream, 40))
 		}
 	}
