@@ -188,7 +188,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) outcome {
 }
 
 // body reads the whole body, within its limits of size and time.
-func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (h *Handler) body(w http.ResponseWriter, r *http.Request) (whole []byte, err error) {
 	if r.ContentLength > MaxBody {
 		w.Header().Set("Connection", "close") // instead of reading on only to find the next request
 		return nil, &http.MaxBytesError{Limit: MaxBody}
@@ -196,7 +196,12 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	// A server's own timeout is for all of its routes. Where the connection knows no deadlines, that one has to do.
 	control := http.NewResponseController(w)
 	if control.SetReadDeadline(time.Now().Add(h.read)) == nil {
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }() // the server sets its own for the next request
+		defer func() {
+			if err == nil {
+				_ = control.SetReadDeadline(time.Time{}) // the server sets its own for the next request
+			}
+			// Else it stays: before it answers, the server reads on, to find the next request, and would wait for what does not come.
+		}()
 	}
 	// A length that is only claimed takes no memory.
 	buf := make([]byte, 0, min(max(r.ContentLength, 511), 16<<10)+1)

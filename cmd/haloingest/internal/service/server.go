@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -126,17 +127,33 @@ func (s *server) stop(ctx context.Context) error {
 func limited(h http.Handler) http.Handler {
 	hooks, _, _ := strings.Cut(webhook.Path, "{")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner := r.WithContext(r.Context()) // a copy: by the body of its own the server knows how to go on
 		switch {
 		case strings.HasPrefix(r.URL.Path, hooks):
 			// The handler has its own limits. This one is here because only the server's own ResponseWriter can be told to hang up on who sends more.
-			r.Body = http.MaxBytesReader(w, r.Body, webhook.MaxBody)
+			inner.Body = http.MaxBytesReader(w, r.Body, webhook.MaxBody)
 		case r.ContentLength != 0:
 			// Not http.Server.ReadTimeout: that would end the context of an event stream.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWithin)) // every connection of a server knows deadlines
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(time.Now().Add(bodyWithin)) // every connection of a server knows deadlines
+			inner.Body = &timed{http.MaxBytesReader(w, r.Body, maxBody), control}
 		}
-		h.ServeHTTP(&stream{ResponseWriter: w}, r)
+		h.ServeHTTP(&stream{ResponseWriter: w}, inner)
 	})
+}
+
+// timed is a body that is to come in time. Once it has, there is no deadline any more: it would end the request's context.
+type timed struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (t *timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = t.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // stream lets an answer that is an event stream go on for as long as its reader takes what it is sent.
