@@ -156,19 +156,11 @@ func (r *Run) names(ctx context.Context) (record.Reference, error) {
 	if kept, ok := cache.get(); ok {
 		return kept, r.run.SetReference(ctx, kept)
 	}
-	reference, warnings, err := r.runner.Client.Reference(ctx)
-	if err != nil {
-		return reference, err
+	read, err := r.readReference(ctx)
+	if err == nil {
+		cache.put(read)
 	}
-	for _, w := range warnings {
-		r.runner.Log.Warn("reference data left out; numbers stand in for names", "why", w)
-	}
-	if err := r.run.SetReference(ctx, reference); err != nil {
-		return reference, err
-	}
-	kept, _ := r.run.Reference()
-	cache.put(kept)
-	return kept, nil
+	return read, err
 }
 
 // inboxStream is the one stream of a drain, with objects of all kinds.

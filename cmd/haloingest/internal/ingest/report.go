@@ -21,7 +21,8 @@ type Report struct {
 	// Snapshot is nil if the run keeps none.
 	Snapshot *SnapshotReport `json:"snapshot,omitempty"`
 	Streams  []Speed         `json:"speed"` // of this attempt, in order
-	// More says that a refresh rests: it has used up what one run may read, and another one is to go on at once or when there is time.
+	// More says that another run of the kind is due at once: a refresh rests, since it has used up what one run may read, or a sync has ended that had
+	// failed before and was resumed, so that it has read some streams at its first attempt and knows nothing of what changed since.
 	More bool `json:"more,omitempty"`
 }
 

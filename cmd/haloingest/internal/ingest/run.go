@@ -236,7 +236,7 @@ func (r *Run) Do(ctx, read context.Context) (Report, error) {
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience(err))
 	defer cancel()
 	report, rerr := r.report(reading)
-	report.More = more
+	report.More = more || r.request.Kind == KindSync && r.run.Resumed && outcome.State == postgres.RunComplete
 	if err == nil && rerr != nil {
 		err = fmt.Errorf("the run is over (%s), but the database does not give its report, see runs show: %w", outcome.State, rerr)
 	}
@@ -314,6 +314,11 @@ func (r *Run) reference(ctx context.Context) (record.Reference, error) {
 	if kept, ok := r.run.Reference(); ok {
 		return kept, nil
 	}
+	return r.readReference(ctx)
+}
+
+// readReference reads the names anew and keeps them with the run.
+func (r *Run) readReference(ctx context.Context) (record.Reference, error) {
 	reference, warnings, err := r.runner.Client.Reference(ctx)
 	if err != nil {
 		return reference, err

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -170,12 +171,15 @@ func (r *Run) retryStream(kind record.Kind) stream {
 
 // syncedTo is the instant up to which all changes have been read by runs that began then or later. They began by the
 // database's clock, changes are stamped by Intercom's: where Intercom's is behind, the bookmark is set
-// back by as much.
+// back by as much. This machine's clock may be a third one, and says nothing about either.
 func (r *Run) syncedTo(ctx context.Context, began time.Time) (time.Time, error) {
 	server, err := r.runner.Client.ServerTime(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	behind := time.Since(server)
-	return began.Add(-max(behind, 0)), nil
+	var now time.Time
+	if err := r.runner.DB.Pool().QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return began.Add(-max(now.Sub(server), 0)), nil
 }
