@@ -17,6 +17,7 @@ import (
 	"haloingest/cmd/haloingest/internal/replay"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/cmd/haloingest/internal/service"
+	"haloingest/cmd/haloingest/internal/service/access"
 	"haloingest/pipeline"
 	"haloingest/sinks/diff"
 	"haloingest/sinks/parquet"
@@ -82,6 +83,7 @@ func exitCode(err error) int {
 	var files *parquet.StoreError
 	var setting *service.SettingError
 	var address *service.ListenError
+	var person *access.InputError
 	var parser cli.ExitCoder // the flag library's own
 	switch {
 	case err == nil:
@@ -92,7 +94,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refusal) && refusal.Why == onboard.MissingScope:
 		return exitIncomplete
-	case errors.As(err, &setting), errors.As(err, &address):
+	case errors.As(err, &setting), errors.As(err, &address), errors.As(err, &person), errors.Is(err, access.ErrNoUser):
 		return exitUsage
 	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted), errors.Is(err, service.ErrAborted):
 		return exitInterrupted

@@ -90,6 +90,7 @@ func (a *app) cli() *cli.App {
 			a.knowledge(),
 			a.keys(),
 			a.serve(),
+			a.users(),
 			a.migrate(),
 		},
 		Action: func(c *cli.Context) error {

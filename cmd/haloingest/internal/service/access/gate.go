@@ -32,6 +32,8 @@ type Options struct {
 	// Proxies are the addresses of reverse proxies. The address that one of them gives as the client's (X-Forwarded-For) is believed.
 	Proxies []netip.Prefix
 	OIDC    *OIDC // sign-in by OpenID Connect as well; nil: by password only
+	// Recheck is after which time it is looked again whether who has a long answer may still have it, such as a stream of events. 0: 30 s.
+	Recheck time.Duration
 	// Idle and Lifetime are how long a session lasts without being used, and in all. 0: 12 hours, and 7 days.
 	Idle, Lifetime time.Duration
 }
@@ -61,7 +63,7 @@ func New(ctx context.Context, o Options) (*Gate, error) {
 	if o.DB == nil {
 		return nil, errors.New("open the gate: Options.DB is missing")
 	}
-	g := &Gate{o: o, log: o.Log, recheck: 30 * time.Second, cross: http.NewCrossOriginProtection()}
+	g := &Gate{o: o, log: o.Log, recheck: orDuration(o.Recheck, 30*time.Second), cross: http.NewCrossOriginProtection()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

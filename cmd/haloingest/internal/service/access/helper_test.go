@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net/http"
@@ -208,6 +209,11 @@ func (v *visitor) post(path string, pairs ...string) reply {
 		form.Set(pairs[i], pairs[i+1])
 	}
 	return v.do(v.request("POST", path, form))
+}
+
+// tlsTransport trusts any certificate.
+func tlsTransport() *http.Transport {
+	return &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 }
 
 // signIn must work.
