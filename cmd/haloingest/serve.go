@@ -47,6 +47,7 @@ The second one ends it at once, with 130; nothing that was answered or committed
 			&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "`ADDRESS` or network of a proxy whose X-Forwarded-For is believed; may be given again", Category: categoryServe},
 			&cli.StringFlag{Name: "metrics-listen", Usage: "`ADDRESS` for /metrics alone, which only the scraper reaches", Category: categoryServe},
 			&cli.StringFlag{Name: "metrics-token-file", Usage: "`FILE` with the token that a scraper shows (or HALOINGEST_METRICS_TOKEN); without it and --metrics-listen, /metrics is for this machine alone", Category: categoryServe},
+			&cli.DurationFlag{Name: "stop-delay", Usage: "when asked to end, answer 503 on /readyz for a `SPAN` before nothing more is accepted", DefaultText: "0s", Category: categoryServe},
 			&cli.StringFlag{Name: "trace-endpoint", Usage: "`URL` of an OTLP/HTTP collector of traces, http://host:4318 (or OTEL_EXPORTER_OTLP_ENDPOINT)", Category: categoryServe},
 			&cli.StringFlag{Name: "oidc-issuer", Usage: "sign in by OpenID Connect as well: `URL` of the issuer", Category: categoryLogin},
 			&cli.StringFlag{Name: "oidc-client-id", Usage: "this service's `ID` there", Category: categoryLogin},
@@ -108,9 +109,9 @@ func (a *app) serviceConfig(c *cli.Context, cfg config.Config) (service.Config, 
 	s := service.Config{
 		Master: cfg.MasterKey, Listen: c.String("listen"), PublicURL: c.String("public-url"), CertFile: c.String("tls-cert"), KeyFile: c.String("tls-key"),
 		MetricsListen: c.String("metrics-listen"), TraceEndpoint: c.String("trace-endpoint"), Idle: c.Duration("session-idle"), Lifetime: c.Duration("session-lifetime"),
-		Intercom: clientOptions(cfg, nil), Version: version,
+		StopDelay: c.Duration("stop-delay"), Intercom: clientOptions(cfg, nil), Version: version,
 	}
-	for _, flag := range []string{"slice", "sync-every", "walk-every", "session-idle", "session-lifetime"} {
+	for _, flag := range []string{"slice", "sync-every", "walk-every", "stop-delay", "session-idle", "session-lifetime"} {
 		if c.Duration(flag) < 0 {
 			return s, usagef("--%s %s: want a span such as 1h", flag, c.Duration(flag))
 		}

@@ -41,6 +41,9 @@ type Config struct {
 	// Work is what an operator says of the workers; what they work with is set here.
 	Work work.Options
 
+	// StopDelay is how long a process that is asked to end says so on /readyz before it accepts no more: for load balancers that look there.
+	StopDelay time.Duration
+
 	Version string // of this program
 	Log     *slog.Logger
 	// Started is called once requests are answered. With an error, the service ends. nil: nobody is told.

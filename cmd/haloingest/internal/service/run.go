@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // serve answers until read is done, and then ends in order; see Run.
@@ -35,6 +36,12 @@ func (s *service) serve(ctx, read context.Context) error {
 	// From here on everything ends at once where that is wanted, and else in this order.
 	s.ready.enter(errStopping)
 	stopWorking()
+	if err == nil && s.StopDelay > 0 {
+		select {
+		case <-time.After(s.StopDelay):
+		case <-ctx.Done():
+		}
+	}
 	s.site.Close() // its streams would last for as long as they are watched
 	stopped := s.main.stop(ctx)
 	s.hooks.Close() // what is accepted is durable
