@@ -51,6 +51,7 @@ type member struct {
 	Hash     record.Digest // of that state; zero: to be loaded when it is seen again, whether it has changed or not
 	Gone     time.Time     // zero: it is there
 	Into     string        // the contact that it was merged into
+	Field    string        // by which External was chosen when it was bound; "": not known
 
 	Companies   []string
 	LastRequest time.Time
@@ -93,8 +94,9 @@ type move struct {
 // identity is what is known of the objects of one kind that a batch is about, and of the rows that they could go to. Not safe
 // for concurrent use.
 type identity struct {
-	org  record.UUID
-	kind record.Kind
+	org   record.UUID
+	kind  record.Kind
+	field string // of Intercom's that is the external id; "": whatever it was
 
 	members   map[string]*member
 	rows      map[record.UUID]*body
@@ -183,8 +185,12 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 		current = d.rows[m.Row]
 	}
 	stay := current
-	if m != nil && m.Reason == reasonMerged {
-		// It is newer than the word that it was merged, so it is on its own again.
+	anew := m != nil && d.older(m)
+	if anew && current != nil {
+		d.detach(m, current, m.External, at)
+	}
+	if anew || m != nil && m.Reason == reasonMerged {
+		// Decided under another field, it is like one that was never seen. Newer than the word that it was merged, it is on its own again.
 		stay = nil
 	}
 	to, reason := d.choose(c, stay)
@@ -196,9 +202,19 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 		d.members[c.ID] = m
 	}
 	previous := m.External
-	m.Rank, m.Updated, m.External, m.dirty = c.Rank, c.Updated, c.External, true
-	if to != current {
+	m.Rank, m.Updated, m.External, m.Field, m.dirty = c.Rank, c.Updated, c.External, d.field, true
+	if d.void(to) {
+		// It takes over what others have who are still to be decided anew: they leave when they come.
+		d.release(to)
+		to.Stale = true
+	}
+	switch {
+	case to != current:
 		d.attach(m, to, reason, previous, at)
+	case anew:
+		m.Reason, m.Native = reason, to.Native
+		to.members = append(to.members, m)
+		d.settle(to)
 	}
 	if c.External == "" && to == current && d.alone(m, to) && to.External == previous {
 		// It had one and has none any more: another field was chosen, or the customer's system took it back.
@@ -213,6 +229,34 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	}
 	d.touched[to.ID] = to
 	return m, created
+}
+
+// older reports whether an object was bound when another field was the external id. What it claims means nothing any more.
+func (d *identity) older(m *member) bool {
+	return d.field != "" && m.Field != "" && m.Field != d.field
+}
+
+// void reports whether a row of ours has objects on it, but none that was bound under today's field.
+func (d *identity) void(b *body) bool {
+	return !b.Native && len(b.members) > 0 && !slices.ContainsFunc(b.members, func(m *member) bool { return !d.older(m) })
+}
+
+// disown takes an external id off a row that has it from objects alone that were bound when another field was the external id.
+func (d *identity) disown(b *body) {
+	claimed := false
+	for _, m := range b.members {
+		if m.External != b.External {
+			continue
+		}
+		if !d.older(m) || b.Native && m.Reason == reasonExternalID {
+			return
+		}
+		claimed = true
+	}
+	if claimed || d.void(b) {
+		d.touched[b.ID] = b
+		d.release(b)
+	}
 }
 
 // release takes its external id off a row.
@@ -235,6 +279,9 @@ func (d *identity) choose(c claim, current *body) (*body, string) {
 			return current, ""
 		}
 		return d.byEmail(c, nil), reasonEmail
+	}
+	if b := d.external[c.External]; b != nil {
+		d.disown(b)
 	}
 	if b := d.external[c.External]; b != nil {
 		return b, reasonExternalID
@@ -268,7 +315,7 @@ func (d *identity) byEmail(c claim, not *body) *body {
 	}
 	for _, b := range d.email[c.Email] {
 		abandoned := len(b.members) == 0 && !b.Deleted.IsZero()
-		if b == not || abandoned || b.Email != c.Email || c.External != "" && b.External != "" {
+		if b == not || abandoned || d.void(b) || b.Email != c.Email || c.External != "" && b.External != "" {
 			continue
 		}
 		if best == nil || preferred(b, best) {
@@ -301,7 +348,7 @@ func (d *identity) create(id string) *body {
 			d.rows[rowID] = b
 			return b
 		}
-		if len(b.members) == 0 && !b.Native {
+		if len(b.members) == 0 && !b.Native || d.void(b) {
 			return b
 		}
 		name = id + "#" + strconv.Itoa(n)
@@ -318,7 +365,7 @@ func (d *identity) attach(m *member, to *body, reason, previous string, at time.
 	} else {
 		d.arrived = append(d.arrived, m.ID)
 	}
-	m.Row, m.Reason, m.Native, m.dirty = to.ID, reason, to.Native, true
+	m.Row, m.Reason, m.Native, m.Field, m.dirty = to.ID, reason, to.Native, d.field, true
 	to.members = append(to.members, m)
 	d.touched[to.ID] = to
 	d.settle(to)
@@ -453,11 +500,16 @@ func (d *identity) wait(t tombstone) {
 	}
 }
 
+// single reports whether nobody else is on the row, but for those who leave it when they are decided anew.
+func (d *identity) single(m *member, b *body) bool {
+	return !slices.ContainsFunc(b.members, func(o *member) bool { return o != m && !d.older(o) })
+}
+
 // wins reports whether the row shows m's content: what is there before what is gone, and that before what was merged from another
 // row; a user before a lead; then the newest state; then the lower id.
 func (d *identity) wins(m *member) bool {
 	for _, o := range d.rows[m.Row].members {
-		if o != m && compareMembers(o, m) < 0 {
+		if o != m && !d.older(o) && compareMembers(o, m) < 0 {
 			return false
 		}
 	}

@@ -13,14 +13,14 @@ import (
 
 // memberColumns are read by scanMember.
 const memberColumns = `m.source_id, m.row_id, m.reason, m.rank, coalesce(m.external_id, ''), m.native, m.source_updated_at, m.fetched_at,
-	m.content_hash, m.deleted_at, coalesce(m.merged_into, ''), m.companies, m.last_request_at`
+	m.content_hash, m.deleted_at, coalesce(m.merged_into, ''), m.companies, m.last_request_at, coalesce(m.field, '')`
 
 func scanMember(rows pgx.Rows) (*member, error) {
 	m := member{stored: true}
 	var updated, fetched, gone, request *time.Time
 	var hash []byte
 	err := rows.Scan(&m.ID, (*[16]byte)(&m.Row), &m.Reason, &m.Rank, &m.External, &m.Native, &updated, &fetched,
-		&hash, &gone, &m.Into, &m.Companies, &request)
+		&hash, &gone, &m.Into, &m.Companies, &request, &m.Field)
 	m.Updated, m.Fetched, m.Gone, m.LastRequest = orZero(updated), orZero(fetched), orZero(gone), orZero(request)
 	copy(m.Hash[:], hash)
 	return &m, err
@@ -32,6 +32,21 @@ func orZero(t *time.Time) time.Time {
 	}
 	return t.UTC()
 }
+
+// idField is the field of Intercom's that is the external id of a kind's objects in this run; "" if the run does not say.
+func (l *loader) idField(kind record.Kind) string {
+	if kind == record.KindCompany {
+		return l.run.Spec.Params[ParamCompanyIDField]
+	}
+	return l.run.Spec.Params[ParamUserIDField]
+}
+
+// Parameters of a run that say which fields of Intercom's are Halo's external ids. Objects that were bound to their rows under other fields are
+// decided anew when the run reads them.
+const (
+	ParamUserIDField    = "user_id_field"
+	ParamCompanyIDField = "company_id_field"
+)
 
 // orNil is how a time goes to the database.
 func orNil(t time.Time) *time.Time {
@@ -122,6 +137,7 @@ func (l *loader) emailKeys(ctx context.Context, addresses []string) (map[string]
 // wanted are rows to be read beside, by which identity.wanted is met.
 func (l *loader) readIdentity(ctx context.Context, kind record.Kind, ids []string, claims []claim, wanted ...record.UUID) (*identity, error) {
 	d := newIdentity(l.org, kind)
+	d.field = l.idField(kind)
 	found, err := l.membersByID(ctx, kind, ids)
 	if err != nil {
 		return nil, err

@@ -229,7 +229,11 @@ func (l *loader) dropEqualPeople(ctx context.Context, kind record.Kind, items []
 	if kind == record.KindCompany {
 		s = probeCompanyHashes
 	}
+	field := l.idField(kind)
 	err = l.each(ctx, s, appendTexts(l.scratch.keys[:0], ids), len(ids), func(i int, v [][]byte) error {
+		if field != "" && len(v[2]) > 0 && string(v[2]) != field {
+			return nil // it is to be bound anew
+		}
 		var hash record.Digest
 		copy(hash[:], v[1])
 		same[ids[i]] = hash

@@ -18,7 +18,7 @@ import (
 // program wrote.
 
 var idMapColumns = []string{"org_id", "kind", "source_id", "row_id", "reason", "rank", "source_updated_at", "content_hash", "last_request_at",
-	"deleted_at", "fetched_at", "external_id", "companies", "merged_into", "native", "run_id"}
+	"deleted_at", "fetched_at", "external_id", "companies", "merged_into", "native", "field", "run_id"}
 
 var (
 	endUserUpdate = contentUpdate("end_users", "name", "email", "avatar", "role", "signed_up_at")
@@ -154,7 +154,7 @@ func (m *member) version() record.Version {
 func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	d, m := p.d, p.d.members[c.ID]
 	loaded := m != nil && !m.Fetched.IsZero()
-	if loaded && d.rows[m.Row] != nil && m.Hash == it.head().Hash && !p.l.rewrite {
+	if loaded && d.rows[m.Row] != nil && m.Hash == it.head().Hash && !p.l.rewrite && !d.older(m) {
 		it.outcome = equal
 		return
 	}
@@ -191,7 +191,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 		m.Companies = it.change.EndUser.Companies
 	}
 	anew := b.Stale && !b.Native
-	a := arrival{it: it, m: m, b: b, wins: anew || d.wins(m), sole: anew || len(b.members) == 1, wave: b.waves}
+	a := arrival{it: it, m: m, b: b, wins: anew || d.wins(m), sole: anew || d.single(m, b), wave: b.waves}
 	a.owns = a.sole && !b.Native
 	b.Stale = b.Stale && !anew
 	if a.wins {
@@ -453,6 +453,7 @@ func (p *people) writeMembers(ctx context.Context) error {
 		buf.texts(m.Companies)
 		buf.nullText(m.Into)
 		buf.bool(m.Native)
+		buf.nullText(m.Field)
 		buf.uuid(p.l.run.ID)
 		if m.stored {
 			held = append(held, m.ID)

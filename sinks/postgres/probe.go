@@ -26,8 +26,8 @@ var (
 		CROSS JOIN LATERAL (SELECT FROM public.transcripts t WHERE t.org_id = $1 AND t.id = k.id OFFSET 0) t`}
 	probeContacts      = statement{"haloingest_probe_contacts", boundSQL("contact", "end_users", "e.id, e.company_id")}
 	probeCompanies     = statement{"haloingest_probe_companies", boundSQL("company", "companies", "e.id, NULL::uuid")}
-	probeContactHashes = statement{"haloingest_probe_contact_hashes", boundSQL("contact", "end_users", "m.content_hash, NULL::uuid")}
-	probeCompanyHashes = statement{"haloingest_probe_company_hashes", boundSQL("company", "companies", "m.content_hash, NULL::uuid")}
+	probeContactHashes = statement{"haloingest_probe_contact_hashes", boundSQL("contact", "end_users", "m.content_hash, m.field")}
+	probeCompanyHashes = statement{"haloingest_probe_company_hashes", boundSQL("company", "companies", "m.content_hash, m.field")}
 )
 
 // Most organisations have few tombstones, and no ticket that waits for a conversation, so it is asked first whether there is anything to look
@@ -62,7 +62,7 @@ func probeSQL(table, knowledge string) string {
 // boundSQL looks up the rows that Intercom ids are bound to.
 func boundSQL(kind, table, columns string) string {
 	return `SELECT k.i, m.* FROM unnest($2::text[]) WITH ORDINALITY AS k(id, i) CROSS JOIN LATERAL (
-		SELECT ` + columns + ` FROM (SELECT m.row_id, m.content_hash FROM ingest.id_map m
+		SELECT ` + columns + ` FROM (SELECT m.row_id, m.content_hash, m.field FROM ingest.id_map m
 			WHERE m.org_id = $1 AND m.kind = '` + kind + `' AND m.source_id = k.id OFFSET 0) m
 		CROSS JOIN LATERAL (SELECT * FROM public.` + table + ` e WHERE e.org_id = $1 AND e.id = m.row_id OFFSET 0) e) m`
 }
