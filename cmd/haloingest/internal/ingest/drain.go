@@ -70,13 +70,18 @@ func (r *Runner) Drain(ctx, read context.Context, o DrainOptions) (DrainReport, 
 // Drain is Runner.Drain for a workspace that this run holds: a backfill may take days, and what happens meanwhile need not wait for it. It may be
 // called by another goroutine while the run is in Do, one call at a time, and must have returned before Close.
 func (r *Run) Drain(ctx, read context.Context, o DrainOptions) (DrainReport, error) {
+	return r.runner.DrainUnder(ctx, read, r.lease, o)
+}
+
+// DrainUnder is Run.Drain for a workspace that a run of another package holds, such as a replay.
+func (r *Runner) DrainUnder(ctx, read context.Context, lease *postgres.Lease, o DrainOptions) (DrainReport, error) {
 	o = o.orDefault()
-	runner := r.runner.plain()
+	runner := r.plain()
 	first, err := runner.DB.OpenDeliveries(ctx, runner.Connection.Org, 0, 1)
 	if err != nil || len(first) == 0 {
 		return DrainReport{}, err
 	}
-	beside, err := runner.start(ctx, r.lease, Request{Kind: KindWebhook})
+	beside, err := runner.start(ctx, lease, Request{Kind: KindWebhook})
 	if err != nil {
 		return DrainReport{}, err
 	}

@@ -232,6 +232,9 @@ func bookmark(s *snapshot.Snapshot, c *connection.Connection) time.Time {
 	return at
 }
 
+// Lease is what the replay writes under, for who works on the inbox beside it.
+func (r *Run) Lease() *postgres.Lease { return r.lease }
+
 // Close gives the lease back.
 func (r *Run) Close(ctx context.Context) error { return r.lease.Release(ctx) }
 

@@ -60,7 +60,7 @@ func (w *Worker) replay(ctx context.Context, t *task, args replayArgs) error {
 	if err != nil {
 		return lasting(err)
 	}
-	report, err := w.replayed(ctx, t, run)
+	report, err := w.replayed(ctx, t, run, conn.IngestEnabled && conn.Connected)
 	if err == nil && report.Run.State != postgres.RunComplete {
 		err = fmt.Errorf("%s is not complete: %s", report.Run.Kind, report.Run.Error)
 	}
@@ -70,12 +70,15 @@ func (w *Worker) replay(ctx context.Context, t *task, args replayArgs) error {
 	return lasting(err)
 }
 
-func (w *Worker) replayed(ctx context.Context, t *task, run *replay.Run) (replay.Report, error) {
+func (w *Worker) replayed(ctx context.Context, t *task, run *replay.Run, inbox bool) (replay.Report, error) {
 	t.hold(true, nil)
 	w.findRun(ctx, t)
 	until, cancel := context.WithCancel(ctx)
 	var crew sync.WaitGroup
 	crew.Go(func() { w.publish(until, t, run.Progress) })
+	if inbox {
+		crew.Go(func() { w.drainBeside(ctx, until, t, replayInbox{w, t, run}) })
+	}
 	report, err := run.Do(ctx, t.read)
 	t.hold(false, nil)
 	cancel()
@@ -84,6 +87,29 @@ func (w *Worker) replayed(ctx context.Context, t *task, run *replay.Run) (replay
 		t.log.Warn("give the lease back", "error", cerr)
 	}
 	return report, err
+}
+
+// replayInbox makes passes over the inbox beside a replay, which has no client of its own.
+type replayInbox struct {
+	w   *Worker
+	t   *task
+	run *replay.Run
+}
+
+// Drain makes a pass with the connection as it is now.
+func (r replayInbox) Drain(ctx, read context.Context, o ingest.DrainOptions) (ingest.DrainReport, error) {
+	if pending, err := r.w.db.OpenDeliveries(ctx, r.t.org, 0, 1); err != nil || len(pending) == 0 {
+		return ingest.DrainReport{}, err
+	}
+	runner, _, done, err := r.w.runner(ctx, r.t)
+	if errors.Is(err, errOff) {
+		return ingest.DrainReport{}, nil
+	}
+	if err != nil {
+		return ingest.DrainReport{}, err
+	}
+	defer done()
+	return runner.DrainUnder(ctx, read, r.run.Lease(), o)
 }
 
 // findRun asks the database which run the task makes: of its kind, the one that runs. The lease is ours.
