@@ -34,6 +34,8 @@ type Options struct {
 	OIDC    *OIDC // sign-in by OpenID Connect as well; nil: by password only
 	// Recheck is after which time it is looked again whether who has a long answer may still have it, such as a stream of events. 0: 30 s.
 	Recheck time.Duration
+	// LoginFailed is told of every attempt to sign in that is refused, in a word: password, rate, oidc. nil: nobody is.
+	LoginFailed func(reason string)
 	// Idle and Lifetime are how long a session lasts without being used, and in all. 0: 12 hours, and 7 days.
 	Idle, Lifetime time.Duration
 }
@@ -66,6 +68,9 @@ func New(ctx context.Context, o Options) (*Gate, error) {
 	g := &Gate{o: o, log: o.Log, recheck: orDuration(o.Recheck, 30*time.Second), cross: http.NewCrossOriginProtection()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.o.LoginFailed == nil {
+		g.o.LoginFailed = func(string) {}
 	}
 	if o.PublicURL != "" {
 		u, err := url.Parse(o.PublicURL)

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -237,3 +238,6 @@ func (v *visitor) is() string {
 	}
 	return r.body
 }
+
+// shortID is a name that no other test has.
+func shortID() string { return rand.Text()[:10] }

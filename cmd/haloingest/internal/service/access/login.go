@@ -98,6 +98,7 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 	}
 	if !ok {
 		g.log.WarnContext(ctx, "too many attempts to sign in", "address", addr)
+		g.o.LoginFailed("rate")
 		w.Header().Set("Retry-After", "60")
 		v.Error = "There were too many attempts. Wait a minute, then try again."
 		g.loginPage(w, r, http.StatusTooManyRequests, v)
@@ -115,6 +116,7 @@ func (g *Gate) login(w http.ResponseWriter, r *http.Request) {
 		return
 	case x.ID.IsZero():
 		g.log.InfoContext(ctx, "a sign-in was refused", "address", addr)
+		g.o.LoginFailed("password")
 		v.Error = errLogin
 		g.loginPage(w, r, http.StatusUnprocessableEntity, v)
 		return

@@ -108,6 +108,7 @@ func (g *Gate) startOIDC(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gate) oidcFailed(w http.ResponseWriter, r *http.Request, err error) {
 	g.log.WarnContext(r.Context(), "a sign-in by OpenID Connect failed", "error", err)
+	g.o.LoginFailed("oidc")
 	g.refuse(w, r, http.StatusBadGateway, "Signing in by "+g.oidc.o.Name+" did not work",
 		"The provider did not answer as it should; the log of this service says how. Try again, or sign in with a password.")
 }
