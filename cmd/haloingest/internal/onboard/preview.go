@@ -85,10 +85,10 @@ func (d *Desk) Preview(ctx context.Context, r PreviewRequest) (Preview, error) {
 	if err != nil {
 		return Preview{}, err
 	}
-	if err := p.Users.fill(ctx, r.Org, people, []string{"external_id", "id", "email"}); err != nil {
+	if err := p.Users.fill(ctx, people, func(field string) mapids.Config { return mapids.Config{Org: r.Org, UserIDField: field} }, []string{"external_id", "id", "email"}); err != nil {
 		return Preview{}, err
 	}
-	if err := p.Companies.fill(ctx, r.Org, firms, []string{"company_id", "id", "name"}); err != nil {
+	if err := p.Companies.fill(ctx, firms, func(field string) mapids.Config { return mapids.Config{Org: r.Org, CompanyIDField: field} }, []string{"company_id", "id", "name"}); err != nil {
 		return Preview{}, err
 	}
 	if len(people) == 0 {
@@ -176,7 +176,7 @@ func extracted(ctx context.Context, list []record.Object) ([]record.Item, error)
 }
 
 // fill works out what each choice gives, by the stage that makes rows.
-func (c *Choices) fill(ctx context.Context, org record.UUID, items []record.Item, fields []string) error {
+func (c *Choices) fill(ctx context.Context, items []record.Item, with func(field string) mapids.Config, fields []string) error {
 	c.Sampled = len(items)
 	slices.SortStableFunc(items, func(a, b record.Item) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, item := range items[:min(examples, len(items))] {
@@ -186,7 +186,7 @@ func (c *Choices) fill(ctx context.Context, org record.UUID, items []record.Item
 		fields = append(fields, "custom_attributes."+name)
 	}
 	for _, field := range fields {
-		values, err := externalIDs(ctx, org, items, field)
+		values, err := externalIDs(ctx, items, with(field))
 		if err != nil {
 			return err
 		}
@@ -210,14 +210,8 @@ func (c *Choices) fill(ctx context.Context, org record.UUID, items []record.Item
 	return nil
 }
 
-// externalIDs maps the items with a field, and returns the external_id of each.
-func externalIDs(ctx context.Context, org record.UUID, items []record.Item, field string) ([]string, error) {
-	config := mapids.Config{Org: org}
-	if len(items) > 0 && items[0].Company != nil {
-		config.CompanyIDField = field
-	} else {
-		config.UserIDField = field
-	}
+// externalIDs maps the items, and returns the external_id of each.
+func externalIDs(ctx context.Context, items []record.Item, config mapids.Config) ([]string, error) {
 	stage, err := mapids.New(config)
 	if err != nil {
 		return nil, err
