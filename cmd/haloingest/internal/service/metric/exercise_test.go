@@ -76,6 +76,8 @@ func exercised(t *testing.T) *metric.Metrics {
 	ask(t, "GET", srv.URL+"/integrations/intercom/"+someOrg)
 	ask(t, "POST", srv.URL+"/api/integrations/intercom/webhook/"+someOrg)
 
+	m.LoginFailed("password")
+
 	o := m.Observer()
 	o.Committed(postgres.Committed{Stream: "contacts", Counts: pipeline.Counts{"load/end_users/inserted": 3, "load/knowledge/inserted": 2, "read": 3}, Rejects: 1,
 		Waited: []time.Duration{time.Second}})
@@ -120,6 +122,7 @@ func TestWhatIsCommittedIsCounted(t *testing.T) {
 	want(t, m, "haloingest_commits_total", map[string]string{"stream": "contacts"}, 1)
 	want(t, m, "haloingest_webhook_row_latency_seconds", nil, 1)
 	want(t, m, "haloingest_lease_takeovers_total", nil, 1)
+	want(t, m, "haloingest_login_failures_total", map[string]string{"reason": "password"}, 1)
 	want(t, m, "haloingest_runs_total", map[string]string{"kind": "sync", "state": "complete"}, 1)
 	want(t, m, "haloingest_runs_active", map[string]string{"kind": "sync"}, 0)
 	want(t, m, "haloingest_webhooks_total", map[string]string{"outcome": "accepted"}, 7)

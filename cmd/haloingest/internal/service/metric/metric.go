@@ -38,6 +38,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	streams  prometheus.Gauge
+	logins   *prometheus.CounterVec
 
 	rows      *prometheus.CounterVec
 	rejects   *prometheus.CounterVec
@@ -82,6 +83,7 @@ func New(o Options) *Metrics {
 		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "route", "method")
 	m.inFlight = m.gauge("http_requests_in_flight", "HTTP requests under way, event streams apart.")
 	m.streams = m.gauge("http_event_streams", "Event streams that are open: pages that are watched.")
+	m.logins = m.counters("login_failures_total", "Attempts to sign in that were refused.", "reason")
 
 	m.rows = m.counters("rows_total", "What became of objects, and of rows of knowledge, that were committed.", "table", "outcome")
 	m.rejects = m.counters("rejects_total", "Objects that were set aside because they could not be loaded.", "stream")
@@ -145,6 +147,13 @@ func (m *Metrics) Gather() prometheus.Gatherer { return m.registry }
 type complaints struct{ log *slog.Logger }
 
 func (c complaints) Println(v ...any) { c.log.Warn("some metrics could not be collected", "error", v) }
+
+// LoginFailed counts an attempt to sign in that was refused. reason is one of few words: password, rate, oidc.
+func (m *Metrics) LoginFailed(reason string) {
+	if m != nil {
+		m.logins.WithLabelValues(reason).Inc()
+	}
+}
 
 func (m *Metrics) counter(name, help string) prometheus.Counter {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
