@@ -148,7 +148,7 @@ func progressOf(f facts) (*progressView, *budgetView) {
 	if p == nil || f.Last != nil && p.Run != f.Last.ID {
 		return committedOf(f), nil
 	}
-	v := &progressView{Elapsed: page.Span(p.Elapsed), Left: left(p.Left), Requests: p.API.Requests, Throttled: p.API.Throttled, Process: page.Short(p.Process, 60)}
+	v := &progressView{Elapsed: elapsed(p.Elapsed), Left: left(p.Left), Requests: p.API.Requests, Throttled: p.API.Throttled, Process: page.Short(p.Process, 60)}
 	waiting := false
 	for _, s := range p.Streams {
 		x := streamOf(s)
@@ -194,7 +194,7 @@ func committedOf(f facts) *progressView {
 	if r == nil || r.State != postgres.RunRunning {
 		return nil
 	}
-	v := &progressView{Elapsed: page.Span(f.At.Sub(r.StartedAt)), Requests: r.Requests}
+	v := &progressView{Elapsed: elapsed(f.At.Sub(r.StartedAt)), Requests: r.Requests}
 	if f.Status.Lease != nil {
 		v.Process = page.Short(f.Status.Lease.Holder, 60)
 	}
@@ -224,6 +224,14 @@ func done(c pipeline.Counts) int64 {
 		}
 	}
 	return n
+}
+
+// elapsed is a length of time that goes on.
+func elapsed(d time.Duration) string {
+	if d < 10*time.Second {
+		return "a few seconds"
+	}
+	return page.Span(d)
 }
 
 func percent(share float64) int {

@@ -143,7 +143,7 @@ func queued(f facts) (standing, bool) {
 			return standing{Key: stWaiting, Tone: "busy", Head: "About to begin " + name, Why: j.Error,
 				Text: "It is queued, and a worker takes it up within seconds."}, true
 		case work.JobRetrying:
-			s := standing{Key: stRetrying, Tone: "open", Head: page.Capital(name) + " was interrupted", Why: j.Error, GoOn: long, Sync: !long,
+			s := standing{Key: stRetrying, Tone: "open", Head: page.Capital(name) + " was interrupted", Why: j.Error,
 				Text: "Nothing is lost: what was read is stored, and it goes on from there by itself."}
 			if wait := j.Due.Sub(f.At); wait > 0 {
 				s.Text = fmt.Sprintf("Nothing is lost: what was read is stored. It goes on from there by itself in %s.", page.Span(wait))

@@ -81,6 +81,13 @@
   };
   setInterval(tell, 15000);
 
+  // What was said once is not said again when the page is loaded anew; what is wrong with a form stays.
+  const asked = new URL(location.href);
+  if (asked.searchParams.has("said") && document.querySelector("main > .notice.good")) {
+    asked.searchParams.delete("said");
+    history.replaceState(null, "", asked);
+  }
+
   const dress = root => {
     for (const b of all("button[data-copy]", root)) b.hidden = !navigator.clipboard;
     tell();
