@@ -77,6 +77,7 @@ type service struct {
 	site             *site.Site
 	hooks            *webhook.Handler
 	ready            *readiness
+	routes           []access.Route
 	handler          http.Handler
 	metricsURL       string // "": figures are not served
 }
@@ -206,7 +207,7 @@ func (s *service) openParts(ctx context.Context) error {
 	}
 	s.gate, err = access.New(ctx, access.Options{
 		DB: s.front, Log: s.log, PublicURL: s.public, Secure: strings.HasPrefix(s.public, "https://"), ScraperToken: s.MetricsToken, Proxies: s.Proxies,
-		OIDC: s.OIDC, Idle: s.Idle, Lifetime: s.Lifetime,
+		OIDC: s.OIDC, Idle: s.Idle, Lifetime: s.Lifetime, LoginFailed: s.metrics.LoginFailed,
 	})
 	if err != nil {
 		return err
