@@ -60,6 +60,13 @@ func (r *Run) plan() []stream {
 	if again && r.wants(record.KindConversation) {
 		list = append(list, r.deletedStream())
 	}
+	if again && !r.run.Spec.Track { // a full walk reads them with what it has missed
+		for _, kind := range []record.Kind{record.KindCompany, record.KindContact} {
+			if r.wants(kind) {
+				list = append(list, r.reloadStream(kind))
+			}
+		}
+	}
 	if r.run.Spec.Track {
 		for _, kind := range record.Kinds {
 			list = append(list, r.missingStream(kind))
@@ -147,6 +154,34 @@ func (r *Run) missingStream(kind record.Kind) stream {
 				return nil, err
 			}
 			return intercom.NewConfirm(r.runner.Client, kind, unseen.IDs), nil
+		},
+	}
+}
+
+// mostReloaded is how many contacts or companies a run loads again, a request for each.
+const mostReloaded = 1000
+
+// reloadStream reads the contacts or companies again whose row another one has left: no search tells of them, since nothing of theirs has changed.
+func (r *Run) reloadStream(kind record.Kind) stream {
+	return stream{
+		name: "reload-" + kind.Stream(),
+		kind: kind,
+		anew: true,
+		open: func(ctx context.Context) (pipeline.Source[record.Object], error) {
+			ids, err := r.runner.DB.Reloads(ctx, r.runner.Connection.Org, kind, mostReloaded)
+			if err != nil {
+				return nil, err
+			}
+			if len(ids) == 0 {
+				return nil, r.run.CompleteStream(ctx, "reload-"+kind.Stream())
+			}
+			return intercom.NewConfirm(r.runner.Client, kind, func(yield func(string, error) bool) {
+				for _, id := range ids {
+					if !yield(id, nil) {
+						return
+					}
+				}
+			}), nil
 		},
 	}
 }
