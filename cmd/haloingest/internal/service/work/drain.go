@@ -89,7 +89,11 @@ func (w *Worker) drainBeside(ctx, read context.Context, t *task, run besideRun) 
 		case <-tick.C:
 		}
 		pass, cancel := context.WithTimeoutCause(ctx, passAtMost, errSlowPass)
-		report, err := run.Drain(pass, read, w.pass())
+		var report ingest.DrainReport
+		err := guard(func() (err error) {
+			report, err = run.Drain(pass, read, w.pass())
+			return err
+		})
 		cancel()
 		pause := besideEvery
 		wake = t.wake

@@ -174,7 +174,12 @@ func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
 	p.start(p.options())
 	p.eventually("half of the backfill", half(sim))
 	p.must(p.queue.Stop(t.Context(), org))
-	p.eventually("the end", p.state(org, KindBackfill, JobFailed))
+	p.eventually("the end", func() bool {
+		return scalar[int](p, `SELECT count(*) FROM ingest.river_job WHERE state = 'cancelled'`) == 1
+	})
+	if j, shown := p.job(org, KindBackfill); shown {
+		t.Errorf("a job that was asked to stop is shown as %+v", j)
+	}
 	if _, shown, err := Progress(t.Context(), p.db, org); err != nil || shown {
 		t.Errorf("progress is shown of a job that has ended: %v", err)
 	}
@@ -244,5 +249,63 @@ func TestASyncWithoutABackfillFailsForGoodAndEachRunCountsItsOwnRequests(t *test
 	// By the simulator's count, which knows of no runs.
 	if said, asked := scalar[int64](p, `SELECT sum(requests)::bigint FROM ingest.runs`), sim.Stats().Requests; said > asked || said < asked-6 {
 		t.Errorf("the runs have %d requests, the workspace has seen %d", said, asked)
+	}
+}
+
+func TestWhoeverAsksForAJobThatStopsGetsIt(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 400, Contacts: 40, Companies: 6, Tickets: 10}, 30*time.Millisecond))
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(p.options())
+	p.eventually("its beginning", func() bool { return p.runs(org, "backfill") == 1 })
+	// Stopped and asked for in one breath, and at moments at which the stop is under way.
+	for n := range 12 {
+		p.must(p.queue.Stop(t.Context(), org))
+		if !pause(t.Context(), time.Duration(n*n)*12*time.Millisecond) {
+			t.Fatal("the test ended")
+		}
+		p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	}
+	p.eventually("the backfill", p.synced(org))
+	p.exact(org)
+	// As when fields are changed: what is under way stops, and everything begins anew.
+	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
+	before := p.runs(org, "backfill")
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.eventually("the next run", func() bool { return p.runs(org, "backfill") == before+1 })
+	p.must(p.queue.Stop(t.Context(), org))
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{Restart: true}))
+	p.eventually("a run that begins anew", func() bool { return p.runs(org, "backfill") == before+2 })
+	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
+	if last := scalar[string](p, `SELECT state FROM ingest.runs ORDER BY started_at DESC LIMIT 1`); last != "complete" {
+		t.Errorf("the last run is %s", last)
+	}
+}
+
+func TestASyncDoesNotWaitForTheEndOfAWalk(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 900, Contacts: 40, Companies: 6, Tickets: 10}, 5*time.Millisecond))
+	o := p.options()
+	o.Slice = time.Second
+	p.start(o)
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.eventually("the first backfill", func() bool { _, ok := p.job(org, KindBackfill); return p.synced(org)() && !ok })
+	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultSlow, Rate: 1, For: 40 * time.Millisecond}))
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{Restart: true}))
+	p.eventually("the walk", func() bool { return p.runs(org, "backfill") == 2 })
+	p.must(p.queue.Sync(t.Context(), org))
+	p.eventually("the sync", func() bool {
+		return scalar[bool](p, `SELECT EXISTS (SELECT FROM ingest.runs WHERE kind = 'sync' AND state = 'complete')`)
+	})
+	if n := scalar[int](p, `SELECT count(*) FROM ingest.runs WHERE kind = 'backfill' AND state = 'complete'`); n != 1 {
+		t.Fatal("the walk was over before; it proves nothing")
+	}
+	p.must(sim.SetFaults())
+	p.eventually("the end of the walk", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
+	p.exact(org)
+	if n, attempts := p.runs(org, "backfill"), scalar[int](p, `SELECT max(attempts) FROM ingest.runs WHERE kind = 'backfill'`); n != 2 || attempts < 2 {
+		t.Errorf("%d backfills, %d attempts: the walk should have gone on", n, attempts)
 	}
 }

@@ -125,7 +125,7 @@ func (w *Worker) takeOver(ctx context.Context) error {
 	rows, err := w.pool.Query(ctx, `UPDATE ingest.river_job j SET id = nextval(pg_get_serial_sequence('ingest.river_job', 'id')), state = 'available',
 			attempt = greatest(attempt - 1, 0),
 			scheduled_at = clock_timestamp() + CASE WHEN g.times < 3 THEN interval '0' ELSE least(interval '10 min', interval '5 s' * power(2, least(g.times, 12) - 2)) END,
-			metadata = metadata || jsonb_build_object('taken_over', g.times, '`+metaWaits+`', 'the process that worked on it is gone')
+			metadata = (metadata - '`+metaEnds+`') || jsonb_build_object('taken_over', g.times, '`+metaWaits+`', 'the process that worked on it is gone')
 		FROM (SELECT r.id, 1 + CASE WHEN r.attempted_at > clock_timestamp() - interval '10 min' AND jsonb_typeof(r.metadata->'taken_over') = 'number'
 					THEN (r.metadata->>'taken_over')::int ELSE 0 END AS times
 			FROM ingest.river_job r LEFT JOIN ingest.processes p ON p.id = r.attempted_by[array_upper(r.attempted_by, 1)]

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivertype"
 
 	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
@@ -65,7 +64,7 @@ func (q *Queue) backfill(ctx context.Context, tx pgx.Tx, args backfillArgs) erro
 	if err == nil {
 		// What began before created_at is not gone on with.
 		_, err = tx.Exec(ctx, `UPDATE ingest.river_job SET args = $3, created_at = clock_timestamp(),
-				metadata = CASE WHEN state = 'running' THEN metadata || jsonb_build_object('`+metaAgain+`', true) ELSE metadata END
+				metadata = CASE WHEN state = 'running' THEN metadata || '{"`+metaAgain+`": true}' ELSE metadata END
 			WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL`, args.Org, KindBackfill, encoded)
 	}
 	if err != nil {
@@ -131,18 +130,74 @@ func (q *Queue) Drain(ctx context.Context, orgs ...record.UUID) error {
 	return nil
 }
 
-// insert reports whether the job is a new one.
+// insert reports whether the job is a new one. One of its kind that runs and was asked to stop is not to stop any more; and where it is too late
+// for that, its end is waited for.
 func (q *Queue) insert(ctx context.Context, tx pgx.Tx, args jobArgs) (fresh bool, err error) {
-	var r *rivertype.JobInsertResult
-	if tx == nil {
-		r, err = q.client.Insert(ctx, args, nil)
-	} else {
-		r, err = q.client.InsertTx(ctx, tx, args, nil)
+	for deadline := time.Now().Add(endPatience); ; {
+		fresh, err = q.tryInsert(ctx, tx, args)
+		if !errors.Is(err, errEnds) {
+			break
+		}
+		if time.Now().After(deadline) || !pause(ctx, 50*time.Millisecond) {
+			err = ErrQueued
+			break
+		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("queue a %s of %s: %w", args.Kind(), args.organisation(), err)
 	}
-	return !r.UniqueSkippedAsDuplicate, nil
+	return fresh, nil
+}
+
+var errEnds = errors.New("the job that is there ends at this moment")
+
+// tryInsert is one attempt, in a transaction within the caller's: an insert locks the row that it finds, and one that is about to end cannot
+// before it is let go.
+func (q *Queue) tryInsert(ctx context.Context, tx pgx.Tx, args jobArgs) (fresh bool, err error) {
+	begin := q.db.Pool().Begin
+	if tx != nil {
+		begin = tx.Begin
+	}
+	sub, err := begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if err != nil {
+			_ = sub.Rollback(context.WithoutCancel(ctx)) // the error that matters is the first
+		}
+	}()
+	r, err := q.client.InsertTx(ctx, sub, args, nil)
+	if err != nil {
+		return false, err
+	}
+	if r.UniqueSkippedAsDuplicate {
+		if _, err = sub.Exec(ctx, `UPDATE ingest.river_job SET metadata = metadata || '{"`+metaStop+`": false}'
+			WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL AND metadata->>'`+metaStop+`' = 'true' AND metadata->'`+metaEnds+`' IS NULL`,
+			args.organisation(), args.Kind()); err != nil {
+			return false, err
+		}
+		var ends bool
+		if err = sub.QueryRow(ctx, `SELECT EXISTS (SELECT FROM ingest.river_job WHERE args->>'org' = $1 AND kind = $2 AND finalized_at IS NULL
+			AND metadata->'`+metaEnds+`' IS NOT NULL)`, args.organisation(), args.Kind()).Scan(&ends); err != nil {
+			return false, err
+		}
+		if ends {
+			return false, errEnds
+		}
+	}
+	return !r.UniqueSkippedAsDuplicate, sub.Commit(ctx)
+}
+
+// endPatience is how long the end of a job that stops is waited for, before another one takes its place.
+const endPatience = 5 * time.Second
+
+// pause reports whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	wait, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-wait.Done()
+	return ctx.Err() == nil
 }
 
 // JobState is how a job stands.
@@ -175,7 +230,7 @@ func (q *Queue) Jobs(ctx context.Context, org record.UUID) ([]Job, error) {
 			j.scheduled_at, j.attempt, coalesce(j.errors[array_upper(j.errors, 1)]->>'error', ''), coalesce(j.metadata->'`+metaPaused+`'->>'why', ''),
 			coalesce(j.metadata->>'`+metaWaits+`', ''), coalesce(p.name, '')
 		FROM (SELECT * FROM ingest.river_job WHERE args->>'org' = $1 AND finalized_at IS NULL
-			UNION ALL SELECT * FROM ingest.river_job f WHERE args @> jsonb_build_object('org', $1::text) AND state IN ('cancelled', 'discarded')
+			UNION ALL SELECT * FROM ingest.river_job f WHERE args @> jsonb_build_object('org', $1::text) AND state IN ('cancelled', 'discarded') AND metadata->'`+metaEnds+`' IS NULL
 				AND NOT EXISTS (SELECT FROM ingest.river_job n WHERE n.args @> jsonb_build_object('org', $1::text) AND n.kind = f.kind AND n.id > f.id)) j
 			LEFT JOIN ingest.processes p ON p.id = j.attempted_by[array_upper(j.attempted_by, 1)]
 		ORDER BY j.id`, org.String())
@@ -210,7 +265,7 @@ func (q *Queue) Jobs(ctx context.Context, org record.UUID) ([]Job, error) {
 }
 
 // Stop asks what runs for org to stop softly: what was read is committed, and the run can be gone on with. Where ingest is off by then, the job
-// is paused until it is on again; else it ends, and the next one of its kind goes on. The process that runs it sees this within about a second.
+// is paused until it is on again; else it ends, and the next one of its kind goes on; one that is queued meanwhile keeps it running. The process that runs it sees this within about a second.
 func (q *Queue) Stop(ctx context.Context, org record.UUID) error {
 	_, err := q.db.Pool().Exec(ctx, `UPDATE ingest.river_job SET metadata = metadata || jsonb_build_object('`+metaStop+`', true)
 		WHERE args->>'org' = $1 AND finalized_at IS NULL AND state = 'running'`, org.String())
@@ -246,14 +301,16 @@ func (q *Queue) Depths(ctx context.Context) ([]Depth, error) {
 
 // Keys in a job's metadata.
 const (
-	metaPaused = "paused" // pause
+	metaPaused = "paused" // obstacle
 	metaWaits  = "waits"  // for people: what it waits for
 	metaStop   = "stop"   // it is asked to stop
 	metaAgain  = "again"  // it is asked to begin anew, with the arguments that it has now
+	metaEnds   = "ends"   // it ends because it was asked to stop, and nothing keeps it from that any more
+	metaHeld   = "held"   // another run holds its organisation
 )
 
-// pause is why a job is not tried until something changes.
-type pause struct {
+// obstacle is why a job is not tried until something changes.
+type obstacle struct {
 	Why   string `json:"why"`             // for people
 	Token string `json:"token,omitempty"` // digest of the sealed token that does not work; "": ingest is off, or nothing is connected
 }

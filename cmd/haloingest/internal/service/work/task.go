@@ -13,6 +13,7 @@ import (
 
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/ingest"
+	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/postgres"
@@ -169,10 +170,9 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 	case errors.Is(err, pipeline.ErrStopped) || ctx.Err() != nil:
 		switch {
 		case errors.Is(cause, errOff):
-			return w.park(ctx, t, pause{Why: "ingest is off or disconnected; it goes on when it is on again"})
+			return w.park(ctx, t, obstacle{Why: "ingest is off or disconnected; it goes on when it is on again"})
 		case errors.Is(cause, errAsked):
-			_ = river.MetadataSet(ctx, metaStop, false) // fails outside of a job only
-			return river.JobCancel(errAsked)
+			return w.endAsked(ctx, t)
 		}
 		t.log.Info("job stops, to be gone on with", "why", cause)
 		switch {
@@ -185,15 +185,15 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 	case errors.Is(err, postgres.ErrHeld):
 		pause := heldPause/2 + rand.N(heldPause)
 		t.log.Debug("the workspace is held", "pause", pause, "by", err)
-		return w.wait(ctx, err.Error(), pause)
+		return w.waitFor(ctx, err.Error(), pause, true)
 	case errors.Is(err, postgres.ErrFenced):
 		t.log.Warn("another run has taken the workspace over", "error", err)
 		return w.wait(ctx, "another run has taken the workspace over", heldPause)
 	case errors.Is(err, errOff), errors.Is(err, ingest.ErrOff), errors.Is(err, connection.ErrNotConnected):
-		return w.park(ctx, t, pause{Why: "ingest is off or disconnected; it goes on when it is on again"})
+		return w.park(ctx, t, obstacle{Why: "ingest is off or disconnected; it goes on when it is on again"})
 	case errors.As(err, &token):
 		t.log.Error("Intercom refuses the token; nothing is tried until another one is stored", "error", err)
-		return w.park(ctx, t, pause{Why: "Intercom refuses the token; connect again with one that works: " + err.Error(), Token: token.digest})
+		return w.park(ctx, t, obstacle{Why: "Intercom refuses the token; connect again with one that works: " + err.Error(), Token: token.digest})
 	case errors.As(err, &last), errors.Is(err, ingest.ErrNoBackfill), t.row.Attempt >= patience && !passing(err):
 		t.log.Error("job failed for good", "error", err, "attempt", t.row.Attempt)
 		return river.JobCancel(err)
@@ -213,16 +213,37 @@ const patience = 8
 // passing reports whether err is known to pass: an outage of Intercom's or the database's.
 func passing(err error) bool {
 	class, ok := intercom.ClassOf(err)
-	return ok && (class == intercom.ClassTemporary || class == intercom.ClassBusy) || errors.Is(err, postgres.ErrDatabase) || postgres.Transient(err)
+	return ok && (class == intercom.ClassTemporary || class == intercom.ClassBusy) || errors.Is(err, postgres.ErrDatabase) || postgres.Transient(err) ||
+		errors.Is(err, secret.ErrMasterKey) // until somebody mends the configuration
+}
+
+// endAsked ends a job that was asked to stop, unless somebody has asked for it again since.
+func (w *Worker) endAsked(ctx context.Context, t *task) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	tag, err := w.pool.Exec(ctx, `UPDATE ingest.river_job SET metadata = metadata || '{"`+metaEnds+`": true}'
+		WHERE id = $1 AND metadata->>'`+metaStop+`' = 'true' AND coalesce(metadata->>'`+metaAgain+`', '') <> 'true'`, t.row.ID)
+	if err != nil || tag.RowsAffected() == 0 {
+		_ = river.MetadataSet(ctx, metaAgain, false) // fails outside of a job only
+		return w.wait(ctx, "", 0)
+	}
+	t.log.Info("job ends, as it was asked to")
+	return river.JobCancel(errAsked)
 }
 
 // wait puts the job back without having failed.
 func (w *Worker) wait(ctx context.Context, why string, by time.Duration) error {
+	return w.waitFor(ctx, why, by, false)
+}
+
+// waitFor also says whether it is because another run holds the organisation: a backfill that has had its slice makes way then.
+func (w *Worker) waitFor(ctx context.Context, why string, by time.Duration, held bool) error {
 	_ = river.MetadataSet(ctx, metaWaits, why) // fails outside of a job only
+	_ = river.MetadataSet(ctx, metaHeld, held)
 	return river.JobSnooze(by)
 }
 
-func (w *Worker) park(ctx context.Context, t *task, p pause) error {
+func (w *Worker) park(ctx context.Context, t *task, p obstacle) error {
 	t.log.Info("job is paused", "why", p.Why)
 	_ = river.MetadataSet(ctx, metaPaused, p) // fails outside of a job only
 	_ = river.MetadataSet(ctx, metaStop, false)

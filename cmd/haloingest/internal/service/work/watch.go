@@ -12,7 +12,8 @@ import (
 // Periods of what every process looks at.
 const (
 	watchEvery    = time.Second
-	scheduleEvery = 2 * time.Second
+	scheduleEvery = 5 * time.Second
+	unpauseEvery  = 2 * time.Second
 	choresEvery   = time.Minute
 )
 
@@ -36,7 +37,7 @@ func (w *Worker) watch(ctx context.Context) {
 func (w *Worker) check(ctx context.Context, ids []int64) error {
 	rows, err := w.pool.Query(ctx, `SELECT j.id, coalesce(c.ingest_enabled AND c.token IS NOT NULL, false) OR j.kind = '`+KindReplay+`', coalesce(j.metadata->>'`+metaStop+`' = 'true', false), coalesce(j.metadata->>'`+metaAgain+`' = 'true', false),
 			j.queue = '`+queueLong+`' AND EXISTS (SELECT FROM ingest.river_job o WHERE o.args->>'org' = j.args->>'org' AND o.finalized_at IS NULL AND o.queue = '`+queueSync+`'
-				AND (o.state = 'running' OR coalesce(o.metadata->>'`+metaWaits+`', '') <> '' AND o.metadata->'`+metaPaused+`' IS NULL AND o.state IN ('available', 'scheduled')))
+				AND o.metadata->>'`+metaHeld+`' = 'true' AND o.state IN ('available', 'scheduled', 'running'))
 		FROM ingest.river_job j LEFT JOIN ingest.connections c ON c.org_id = (j.args->>'org')::uuid
 		WHERE j.id = ANY ($1) AND j.state = 'running' AND j.attempted_by[array_upper(j.attempted_by, 1)] = $2`, ids, w.self.id)
 	if err != nil {
@@ -53,10 +54,10 @@ func (w *Worker) check(ctx context.Context, ids []int64) error {
 			switch {
 			case !on:
 				t.stop(errOff)
-			case asked:
-				t.stop(errAsked)
 			case again:
 				t.stop(errAgain)
+			case asked:
+				t.stop(errAsked)
 			}
 		}
 		return nil

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -213,7 +214,7 @@ func (w *Worker) Run(ctx, read context.Context) error {
 	defer stopBusy()
 	crew.Go(func() { w.every(busy, takeOverEvery, "take over jobs", w.takeOver) })
 	crew.Go(func() { w.every(busy, scheduleEvery, "queue what is due", w.schedule) })
-	crew.Go(func() { w.every(busy, scheduleEvery, "go on with what was paused", w.unpause) })
+	crew.Go(func() { w.every(busy, unpauseEvery, "go on with what was paused", w.unpause) })
 	crew.Go(func() { w.every(busy, choresEvery, "clean up", w.clean) })
 	crew.Go(func() { w.look(busy) })
 	select {
@@ -253,7 +254,7 @@ func (w *Worker) every(ctx context.Context, period time.Duration, what string, f
 	defer tick.Stop()
 	failed := false
 	for {
-		err := f(ctx)
+		err := guard(func() error { return f(ctx) })
 		switch {
 		case ctx.Err() != nil:
 		case err != nil && !failed: // once for an outage
@@ -268,4 +269,14 @@ func (w *Worker) every(ctx context.Context, period time.Duration, what string, f
 		case <-tick.C:
 		}
 	}
+}
+
+// guard makes a panic an error: what fails for one organisation must not end the process that works for all.
+func guard(f func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("panic: %v\n%s", value, debug.Stack())
+		}
+	}()
+	return f()
 }
