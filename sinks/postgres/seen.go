@@ -41,9 +41,9 @@ func (r *Run) markSeen(ctx context.Context, tx pgx.Tx, kind record.Kind, ids []s
 	return err
 }
 
-// Unseen are the objects that a finished walk did not come across.
+// Unseen are the objects that a finished walk did not come across, and those that it met before it was known that they are to be loaded again.
 type Unseen struct {
-	Count, Total int64 // unseen, and live objects of the kind
+	Count, Total int64 // of IDs, and live objects of the kind
 	IDs          iter.Seq2[string, error]
 }
 
@@ -52,7 +52,8 @@ type Unseen struct {
 // more than 10, the answer is an *UnseenError. IDs reads them page by page, in no more memory than a page takes; it stops after
 // yielding an error.
 //
-// Contacts and companies go by ingest.id_map, where one row may stand for several of them; conversations and tickets by their
+// Of contacts and companies those are among them which are to be loaded again (see DB.Reloads): what shared a row with them has left it later in
+// the walk. They count for no share. Contacts and companies go by ingest.id_map, where one row may stand for several of them; conversations and tickets by their
 // tables, whose created_at is Intercom's.
 func (r *Run) Unseen(ctx context.Context, kind record.Kind, share float64) (Unseen, error) {
 	if !r.Spec.Track {
@@ -62,7 +63,8 @@ func (r *Run) Unseen(ctx context.Context, kind record.Kind, share float64) (Unse
 		share = UsualUnseenShare
 	}
 	all := `SELECT source_id, created_at FROM public.` + kind.Table() + ` WHERE org_id = $1 AND source_id IS NOT NULL AND deleted_at IS NULL AND $3::text <> ''`
-	if kind == record.KindContact || kind == record.KindCompany {
+	people := kind == record.KindContact || kind == record.KindCompany
+	if people {
 		all = `SELECT source_id, created_at FROM ingest.id_map WHERE org_id = $1 AND kind = $3 AND deleted_at IS NULL`
 	}
 	var u Unseen
@@ -91,7 +93,13 @@ func (r *Run) Unseen(ctx context.Context, kind record.Kind, share float64) (Unse
 		if u.Count > minUnseen && float64(u.Count) > share*float64(u.Total) {
 			return &UnseenError{Kind: kind, Count: u.Count, Total: u.Total, Share: share}
 		}
-		return nil
+		if !people {
+			return nil
+		}
+		tag, err = tx.Exec(ctx, `INSERT INTO ingest.unseen (org_id, run_id, kind, source_id) SELECT $1, $3, $2, m.source_id FROM ingest.id_map m
+			WHERE `+toReload+` ON CONFLICT DO NOTHING`, r.lease.org, string(kind), r.ID)
+		u.Count += tag.RowsAffected()
+		return err
 	})
 	if err != nil {
 		return Unseen{}, err
@@ -118,6 +126,20 @@ func (r *Run) Unseen(ctx context.Context, kind record.Kind, share float64) (Unse
 }
 
 const unseenPage = 1000
+
+// toReload are contacts or companies m of organisation $1 and kind $2 whose rows are not what they say.
+const toReload = `m.org_id = $1 AND m.kind = $2 AND m.content_hash IS NULL AND m.fetched_at IS NOT NULL AND m.deleted_at IS NULL`
+
+// Reloads lists contacts or companies that are to be loaded again, at most limit: another one has left a row that they share, or has gone, so that the row has
+// values that it should not have and none of theirs that it should. Reading them makes the row anew.
+func (db *DB) Reloads(ctx context.Context, org record.UUID, kind record.Kind, limit int) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT m.source_id FROM ingest.id_map m WHERE `+toReload+` ORDER BY m.source_id LIMIT $3`, org, string(kind), limit)
+	if err != nil {
+		return nil, wrap(ctx, err, "list %s to be loaded again", kind.Stream())
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return ids, wrap(ctx, err, "list %s to be loaded again", kind.Stream())
+}
 
 func (r *Run) unseenPage(ctx context.Context, kind record.Kind, after string) ([]string, error) {
 	rows, err := r.lease.db.pool.Query(ctx, `SELECT source_id FROM ingest.unseen

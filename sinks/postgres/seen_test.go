@@ -180,3 +180,33 @@ func TestOnlyAWalkKeepsWhatItSaw(t *testing.T) {
 		t.Errorf("%d rows of an abandoned walk are left", n)
 	}
 }
+
+// What is to be loaded again was seen, and counts for no share of what is missing.
+func TestAWalkReadsAgainWhatIsToBeLoadedAgain(t *testing.T) {
+	db := newDB(t)
+	fill(t, db, orgA, 50)
+	execute(t, db, `UPDATE ingest.id_map SET content_hash = '\x00112233445566778899aabbccddeeff', fetched_at = now() WHERE source_id <> '3'`) // which is known from a merge only
+	execute(t, db, `UPDATE ingest.id_map SET content_hash = NULL WHERE source_id::int BETWEEN 5 AND 30`)
+	execute(t, db, `UPDATE ingest.id_map SET deleted_at = now() WHERE source_id = '6'`)
+	lease := acquire(t, db, orgA)
+	run := startRun(t, lease, RunSpec{Kind: "backfill", Track: true})
+	for _, kind := range []record.Kind{record.KindContact, record.KindCompany} {
+		see(t, run, kind, numbers(0, 48)...)
+		want := append(numbers(5, 6), numbers(7, 31)...)
+		got, err := db.Reloads(t.Context(), orgA, kind, 100)
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s to be loaded again: %v (-want +got):\n%s", kind, err, diff)
+		}
+		u, err := run.Unseen(t.Context(), kind, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, "48", "49")
+		slices.Sort(want)
+		if diff := cmp.Diff(want, collect(t, u)); diff != "" || u.Count != int64(len(want)) {
+			t.Errorf("%d %s to be read (-want +got):\n%s", u.Count, kind, diff)
+		}
+	}
+}
