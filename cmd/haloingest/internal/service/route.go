@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"haloingest/cmd/haloingest/internal/connection"
@@ -30,6 +31,7 @@ func (s *service) openRoutes(context.Context) error {
 		s.metricsURL = s.main.url + metricsPath
 	}
 	routes = append(append(routes, s.gate.Routes()...), s.site.Routes()...)
+	s.routes = slices.Clone(routes)
 	for i := range routes {
 		r := &routes[i]
 		pattern, inner := r.Pattern, r.Handler
