@@ -24,6 +24,20 @@ type person struct {
 // RoleID is the id of the field for another role.
 func (p person) RoleID() string { return "role-" + p.ID.String() }
 
+// Field is the field for another role.
+func (p person) Field() roleField { return roleField{p.RoleID(), p.Role.String()} }
+
+// roleField is a choice of roles.
+type roleField struct{ ID, Now string }
+
+// All are the roles, and what each may do.
+func (roleField) All() []struct{ Name, Means string } {
+	return []struct{ Name, Means string }{
+		{Viewer.String(), "sees everything but secrets"}, {Operator.String(), "starts and stops work as well"},
+		{Admin.String(), "connects, configures, and says who may do what"}, {NoRole.String(), "may do nothing there"},
+	}
+}
+
 // RoleList are the roles in a fixed order.
 func (p person) RoleList() []struct {
 	Org  record.UUID
@@ -53,6 +67,9 @@ type peopleView struct {
 	Link   *shownLink
 	Name   string // as typed, of somebody who could not be added
 }
+
+// Field is the field for the role of somebody new.
+func (peopleView) Field() roleField { return roleField{"add-role", Viewer.String()} }
 
 func (g *Gate) showPeople(w http.ResponseWriter, r *http.Request) { g.peoplePage(w, r, peopleView{}) }
 
@@ -179,7 +196,7 @@ func (g *Gate) addPerson(w http.ResponseWriter, r *http.Request) {
 	g.peoplePage(w, r, peopleView{Link: &shownLink{x.Name, g.linkURL(token)}})
 }
 
-// membersURL are the pages of the organisation that the path names, and has been checked to name.
+// orgOf is the organisation that the path names, and where its pages are.
 func orgOf(r *http.Request) (org record.UUID, base string) {
 	org, _ = record.ParseUUID(r.PathValue(orgValue))
 	return org, strings.ReplaceAll(orgPath, "{"+orgValue+"}", org.String())
