@@ -151,6 +151,11 @@ func dumpSQL(from string) string {
 // sameAs requires that this place and another one have the same rows, by EXCEPT in both directions.
 func (p *place) sameAs(other *place) {
 	p.tb.Helper()
+	p.sameIn(other, tables)
+}
+
+func (p *place) sameIn(other *place, tables map[string]string) {
+	p.tb.Helper()
 	ctx := p.tb.Context()
 	for name, from := range tables {
 		rows, err := other.db.Pool().Query(ctx, dumpSQL(from))
