@@ -65,7 +65,19 @@ func TestNothingThatComesFromOutsideRunsOrBreaksThePage(t *testing.T) {
 	pages = append(pages, "/", "/?said=org-bad&was="+url.QueryEscape(hostile[1]+hostile[4]))
 	who := overseer
 	who.Name = hostile[1] + hostile[4] + hostile[5]
-	at := l.serve(who)
+	v := l.visit(who)
+	at := v.url
+	for _, p := range pages {
+		page := v.get(p)
+		if page.status != 200 {
+			t.Errorf("%s: status %d", p, page.status)
+		}
+		for _, bad := range []string{"\u202e", "\u2066", "\u0007", "\u200b", "<script>window", "<img", `" onmouseover`, "onload=window.harm=1>", `href="javascript`, strings.Repeat("long", 100), strings.Repeat("a b ", 100)} {
+			if strings.Contains(page.body, bad) {
+				t.Errorf("%s: it has %.40q", p, bad)
+			}
+		}
+	}
 	if os.Getenv("HALOINGEST_PROOF") != "long" { // each kind of page with some of the texts, rather than each with each
 		var some []string
 		for i, p := range pages {

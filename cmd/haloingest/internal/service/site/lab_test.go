@@ -73,7 +73,8 @@ func newLab(tb testing.TB) *lab {
 	tb.Cleanup(scoped.Close)
 	master := secret.MasterKey{DataDir: tb.TempDir()}
 	l := &lab{tb: tb, db: db, proxy: proxy, store: connection.NewStore(db.Pool(), master), sims: map[string]*intercomtest.Server{}}
-	l.desk = onboard.New(onboard.Options{DB: db, Connections: l.store, Client: l.client})
+	shown := connection.NewStore(scoped.Pool(), master)
+	l.desk = onboard.New(onboard.Options{DB: scoped, Connections: shown, Client: l.client})
 	if l.queue, err = work.NewQueue(db); err != nil {
 		tb.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func newLab(tb testing.TB) *lab {
 	if os.Getenv("HALOINGEST_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(tb.Output(), nil))
 	}
-	l.site, err = New(Options{DB: scoped, Connections: connection.NewStore(scoped.Pool(), master), Every: l.store, Onboard: l.desk, Queue: l.queue, PublicURL: "https://ingest.example.com", Program: "haloingest 1.2.3", Log: log,
+	l.site, err = New(Options{DB: scoped, Connections: shown, Every: l.store, Onboard: l.desk, Queue: l.queue, PublicURL: "https://ingest.example.com", Program: "haloingest 1.2.3", Log: log,
 		Audit: func(_ context.Context, org record.UUID, action string, detail map[string]string) error {
 			l.audits = append(l.audits, fmt.Sprintf("%s %s %v", org, action, detail))
 			return nil

@@ -14,6 +14,7 @@ import (
 	"haloingest/cmd/haloingest/internal/service/work"
 	"haloingest/pipeline/record"
 	"haloingest/sinks/diff/report/browsertest"
+	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom/intercomtest"
 )
 
@@ -115,7 +116,7 @@ func (l *lab) plant() []state {
 
 	choose := next("")
 	l.sims["us"] = intercomtest.Start(l.tb, intercomtest.Options{Seed: 5, Conversations: 60, AppName: "Acme Support"})
-	_, _, err = l.desk.Begin(context.Background(), choose, member(access.Admin).Name, "us", secret.NewText(l.sims["us"].Token))
+	_, _, err = l.desk.Begin(postgres.WithOrg(context.Background(), choose), choose, member(access.Admin).Name, "us", secret.NewText(l.sims["us"].Token))
 	l.must(err)
 	page("fields", choose, "/connect/fields", access.Admin)
 
