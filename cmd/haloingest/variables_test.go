@@ -22,7 +22,8 @@ func leaves() map[string]*cli.Command {
 
 // allVariables are the environment variables that the program reads.
 func allVariables() []string {
-	names := []string{"HALOINGEST_TOKEN", "HALOINGEST_WEBHOOK_SECRET", "HALOINGEST_MASTER_KEY", "HALOINGEST_OLD_MASTER_KEY", "HALOINGEST_MODEL_KEY"}
+	names := []string{"HALOINGEST_TOKEN", "HALOINGEST_WEBHOOK_SECRET", "HALOINGEST_MASTER_KEY", "HALOINGEST_OLD_MASTER_KEY", "HALOINGEST_MODEL_KEY",
+		"HALOINGEST_METRICS_TOKEN", "HALOINGEST_OIDC_CLIENT_SECRET"}
 	for _, cmd := range leaves() {
 		for _, flag := range cmd.Flags {
 			if f, ok := flag.(cli.DocGenerationFlag); ok {
