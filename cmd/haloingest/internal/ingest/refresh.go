@@ -12,6 +12,7 @@ import (
 
 	"haloingest/pipeline"
 	"haloingest/pipeline/record"
+	"haloingest/sinks/postgres"
 	"haloingest/sources/intercom"
 )
 
@@ -34,6 +35,8 @@ const (
 	leastAllowance = 500    // objects
 	mostAllowance  = 50_000 // objects
 	refreshFor     = 10 * time.Minute
+
+	believedGone = 10 // objects, whatever their share
 )
 
 // errRest ends a run that has used up its allowance.
@@ -44,6 +47,19 @@ type allowance struct {
 	objects int
 	until   time.Time
 	rest    bool // there was more
+
+	read, gone int // so far
+}
+
+// doubts reports whether n more objects that are gone, of a page of so many, are more than is believed of a run: then something is wrong with what Intercom
+// answers, or with the token. They stay as they are, and a full walk looks again, with the same doubt.
+func (a *allowance) doubts(n, page int) bool {
+	a.read += page
+	if a.gone+n > believedGone && float64(a.gone+n) > postgres.UsualUnseenShare*float64(a.read) {
+		return true
+	}
+	a.gone += n
+	return false
 }
 
 // allow works out the allowance when it is needed first: by then an answer has told the budget.
@@ -152,7 +168,21 @@ func (s *again) read(ctx context.Context, ids []string) (page pipeline.Page[reco
 	if err != nil {
 		return page, err
 	}
+	gone := 0
+	for _, o := range objects {
+		if o.Gone != "" {
+			gone++
+		}
+	}
+	doubt := s.run.left.doubts(gone, len(ids))
+	if doubt {
+		s.run.runner.Log.Warn("so many objects that are gone are not believed; they are left as they are", "stream", s.Name(), "gone", s.run.left.gone+gone, "read", s.run.left.read)
+	}
 	for i, o := range objects {
+		if o.Gone != "" && doubt {
+			page.Counts.Add("intercom/"+s.kind.Stream()+"/gone, not believed", 1)
+			continue
+		}
 		if errs[i] != nil {
 			page.Rejects = append(page.Rejects, pipeline.Reject{Stage: s.Name(), Kind: string(s.kind), ID: ids[i], Reason: errs[i].Error()})
 			continue
