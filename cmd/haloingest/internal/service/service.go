@@ -158,7 +158,18 @@ func (s *service) openDatabase(ctx context.Context) (err error) {
 	// Who looks at a page, and who sends a webhook, is told at once that the database is away.
 	o := options("haloingest pages", connsPages)
 	o.RetryFor, o.Settings = time.Second, map[string]string{"statement_timeout": "20s", "lock_timeout": "5s"}
-	if s.pages, err = postgres.OpenScoped(ctx, s.Database, o); err != nil {
+	// Where this role may not build the second wall, the first one stands: the gate, and the condition of every query.
+	missing, err := s.db.Wall(ctx)
+	if err != nil {
+		return err
+	}
+	openPages := postgres.OpenScoped
+	if len(missing) > 0 {
+		s.log.Warn("the database does not keep organisations apart; pages do so by themselves until an administrator has run this SQL and the service is started again",
+			"sql", strings.Join(missing, "; "))
+		openPages = postgres.Open
+	}
+	if s.pages, err = openPages(ctx, s.Database, o); err != nil {
 		return err
 	}
 	s.onClose(s.pages.Close)
