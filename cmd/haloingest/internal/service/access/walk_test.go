@@ -12,8 +12,8 @@ import (
 
 func TestEveryRouteIsForThoseWhomItNames(t *testing.T) {
 	t.Parallel()
-	h := open(t, access.Options{ScraperToken: secret.NewText("the scraper's token")})
-	accesstest.Walk(t, accesstest.World{Gate: h.gate, Routes: append(h.gate.Routes(), whoami...)})
+	h := open(t, access.Options{ScraperToken: secret.NewText("the-scraper's-token")})
+	accesstest.Walk(t, accesstest.World{Gate: h.gate, Routes: append(h.gate.Routes(), whoami...), Scraper: "the-scraper's-token"})
 }
 
 func TestEveryRouteIsForThoseWhomItNamesByHTTPSToo(t *testing.T) {

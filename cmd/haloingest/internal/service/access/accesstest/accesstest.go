@@ -25,7 +25,7 @@ import (
 type World struct {
 	Gate   *access.Gate
 	Routes []access.Route // all that the service serves; those of the gate are added where they are missing
-	// Scraper is the token of Need Scraper; "": nobody has one.
+	// Scraper is the token of Need Scraper, which opens nothing else; "": nobody has one.
 	Scraper string
 	// Own and Other are organisations of which those who come are members, if the test has given them data; zero: made up.
 	Own, Other record.UUID
@@ -44,6 +44,7 @@ type who struct {
 	bearer string
 	sign   bool // signed in
 	over   bool
+	scrape bool // shows the scraper's token
 }
 
 func (w who) role(org record.UUID) access.Role {
@@ -134,6 +135,11 @@ func (x *walk) invite() {
 	x.t.Helper()
 	own, other := x.Own, x.Other
 	x.people = []who{{name: "nobody", client: x.client()}}
+	defer func() { // last, as the first two have their parts
+		if x.Scraper != "" {
+			x.people = append(x.people, who{name: "scraper", client: x.client(), bearer: x.Scraper, scrape: true})
+		}
+	}()
 	for _, p := range []who{
 		{name: "overseer", over: true},
 		{name: "stranger"},

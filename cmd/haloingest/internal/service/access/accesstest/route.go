@@ -57,7 +57,7 @@ func (x *walk) route(r access.Route) {
 func (x *walk) want(r access.Route, p who, method, path, org string) int {
 	known := p.sign
 	api := strings.HasPrefix(path, "/api/")
-	if p.bearer != "" && api && (method == http.MethodGet || method == http.MethodHead) {
+	if p.bearer != "" && !p.scrape && api && (method == http.MethodGet || method == http.MethodHead) {
 		known = true
 	}
 	stranger := http.StatusSeeOther
@@ -68,7 +68,9 @@ func (x *walk) want(r access.Route, p who, method, path, org string) int {
 	case access.Anyone, access.Signed:
 		return 0
 	case access.Scraper:
-		return http.StatusUnauthorized
+		if !p.scrape {
+			return http.StatusUnauthorized
+		}
 	case access.Person:
 		if !known {
 			return stranger
@@ -106,8 +108,8 @@ func (x *walk) one(r access.Route, p who, method, path, org string) {
 		x.t.Errorf("%s %s as %s: refused with %d", method, path, p.name, a.status)
 	case want == 0:
 		x.wanted++
-		needy := r.Policy.Need != access.Anyone && r.Policy.Need != access.Signed
-		if needy && !strings.HasPrefix(a.byWhom, strings.TrimPrefix(p.name, "script of the ")) {
+		person := r.Policy.Need != access.Anyone && r.Policy.Need != access.Signed && r.Policy.Need != access.Scraper
+		if person && !strings.HasPrefix(a.byWhom, strings.TrimPrefix(p.name, "script of the ")) {
 			x.t.Errorf("%s %s as %s: the handler takes them for %q", method, path, p.name, a.byWhom)
 		}
 	case a.wasLetIn:
