@@ -35,6 +35,9 @@ func newDatabase(tb testing.TB) *pgxpool.Pool {
 			tb.Fatal(err)
 		}
 		up, _, _ := strings.Cut(string(raw), "-- +goose Down")
+		if strings.Contains(up, "river_job") {
+			continue // of the queue, whose tables are not made by a file; no side of a diff reads them
+		}
 		exec(tb, pool, up)
 	}
 	return pool
