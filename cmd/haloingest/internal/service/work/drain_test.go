@@ -84,7 +84,8 @@ func TestDeliveriesThatNobodyToldOfAreFound(t *testing.T) {
 func TestDeliveriesDoNotWaitForABackfill(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	org, sim := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 600, Contacts: 40, Companies: 6, Tickets: 10}, 30*time.Millisecond))
+	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	w := p.start(p.options())
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.eventually("half of the backfill", half(sim))
@@ -102,6 +103,7 @@ func TestDeliveriesDoNotWaitForABackfill(t *testing.T) {
 	if p.synced(org)() {
 		t.Fatal("the backfill was over before; it proves nothing")
 	}
+	p.must(sim.SetFaults())
 	p.eventually("the backfill", p.synced(org))
 	p.whole(org)
 }
@@ -110,7 +112,8 @@ func TestDeliveriesDoNotWaitForABackfill(t *testing.T) {
 func TestANoisyOrganisationStarvesNobody(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	noisy, noise := p.connect(1, slow(intercomtest.Options{Seed: 9, Conversations: 3000, Contacts: 100, Companies: 6, Tickets: 10}, 15*time.Millisecond))
+	noisy, noise := p.connect(1, intercomtest.Options{Seed: 9, Conversations: 3000, Contacts: 100, Companies: 6, Tickets: 10})
+	p.drag(noise)
 	quiet, sim := p.connect(2, small)
 	late, _ := p.connect(3, small)
 	o := p.options()

@@ -9,8 +9,14 @@ import (
 	"haloingest/sources/intercom/intercomtest"
 )
 
-// busy is a workspace whose backfill takes a few seconds.
-var busy = slow(intercomtest.Options{Seed: 3, Conversations: 200, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond)
+// busy is a workspace whose backfill takes ten seconds and more while it is dragged, and hardly any time after that.
+var busy = intercomtest.Options{Seed: 3, Conversations: 400, Contacts: 40, Companies: 6, Tickets: 10}
+
+// drag has a workspace answer slowly, until SetFaults: so that what has to happen meanwhile does, however busy the machine is.
+func (p *place) drag(sim *intercomtest.Server) {
+	p.tb.Helper()
+	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultSlow, Rate: 1, For: 120 * time.Millisecond}))
+}
 
 func (p *place) job(org record.UUID, kind string) (Job, bool) {
 	p.tb.Helper()
@@ -36,6 +42,7 @@ func TestIngestOffPausesWhatRunsAndOnGoesOn(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.start(p.options())
 	p.eventually("half of the backfill", half(sim))
@@ -49,6 +56,7 @@ func TestIngestOffPausesWhatRunsAndOnGoesOn(t *testing.T) {
 	if n := scalar[int](p, `SELECT count(*) FROM ingest.runs WHERE state = 'interrupted'`); n != 1 {
 		t.Errorf("%d interrupted runs", n)
 	}
+	p.must(sim.SetFaults())
 	// A disconnect and a new connection are the same to a job; what was queued stays one.
 	_, err = p.store.Disconnect(t.Context(), org)
 	p.must(err)
@@ -90,13 +98,12 @@ func TestAnOutageOfIntercomLosesNothingAndIsNotHammered(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
-	o := p.options()
-	o.FirstRetry, o.LongestRetry = 300*time.Millisecond, time.Second
-	p.start(o)
+	p.start(p.options())
 	p.eventually("half of the backfill", half(sim))
 	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultServerError, Rate: 1}))
-	p.eventually("some failures", func() bool { j, ok := p.job(org, KindBackfill); return ok && j.Attempt >= 12 })
+	p.eventually("some failures", func() bool { j, ok := p.job(org, KindBackfill); return ok && j.Attempt > patience })
 	j, _ := p.job(org, KindBackfill)
 	if j.State != JobRetrying && j.State != JobRunning || j.Error == "" {
 		t.Errorf("%+v", j)
@@ -116,7 +123,8 @@ func TestABackfillMakesRoomForAnotherAndGoesOnLater(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	// One worker, a huge workspace, and three small ones behind it.
-	huge, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 900, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond))
+	huge, sim := p.connect(1, busy)
+	p.drag(sim)
 	var others []record.UUID
 	for n := range 3 {
 		org, _ := p.connect(2+n, small)
@@ -137,6 +145,7 @@ func TestABackfillMakesRoomForAnotherAndGoesOnLater(t *testing.T) {
 	if p.synced(huge)() {
 		t.Fatal("the huge one was over before the small ones; it proves nothing")
 	}
+	p.must(sim.SetFaults())
 	p.eventually("the huge backfill", p.synced(huge))
 	p.whole(huge)
 	if n, attempts := p.runs(huge, "backfill"), scalar[int](p, `SELECT attempts FROM ingest.runs WHERE org_id = $1`, huge); n != 1 || attempts < 2 {
@@ -147,7 +156,8 @@ func TestABackfillMakesRoomForAnotherAndGoesOnLater(t *testing.T) {
 func TestARestartBeginsAnewOnceAndIsThenGoneOnWith(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	org, sim := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 500, Contacts: 40, Companies: 6, Tickets: 10}, 30*time.Millisecond))
+	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	w := p.start(p.options())
 	p.eventually("half of the backfill", half(sim))
@@ -157,6 +167,7 @@ func TestARestartBeginsAnewOnceAndIsThenGoneOnWith(t *testing.T) {
 	sim.ResetStats()
 	p.eventually("half of it", half(sim))
 	w.stop()
+	p.must(sim.SetFaults())
 	p.start(p.options())
 	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
 	p.whole(org)
@@ -170,6 +181,7 @@ func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.start(p.options())
 	p.eventually("half of the backfill", half(sim))
@@ -183,6 +195,7 @@ func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
 	if _, shown, err := Progress(t.Context(), p.db, org); err != nil || shown {
 		t.Errorf("progress is shown of a job that has ended: %v", err)
 	}
+	p.must(sim.SetFaults())
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.eventually("the backfill", p.synced(org))
 	p.whole(org)
@@ -194,15 +207,17 @@ func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
 func TestProgressIsSeenFromOutside(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	org, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 300, Contacts: 40, Companies: 6, Tickets: 10}, 20*time.Millisecond))
+	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.start(p.options())
 	var seen RunProgress
+	outside := openDB(t, p.url)
 	p.eventually("progress of the conversations", func() bool {
-		at, ok, err := Progress(t.Context(), openDB(t, p.url), org)
+		at, ok, err := Progress(t.Context(), outside, org)
 		p.must(err)
 		for _, s := range at.Streams {
-			if ok && s.Stream == "conversations" && s.State == "running" && s.Done > 0 {
+			if ok && s.Stream == "conversations" && s.State == "running" && s.Done > 0 && s.Left > 0 {
 				seen = at
 				return true
 			}
@@ -213,10 +228,11 @@ func TestProgressIsSeenFromOutside(t *testing.T) {
 		t.Errorf("%+v", seen)
 	}
 	for _, s := range seen.Streams {
-		if s.Stream == "conversations" && (s.Total != 300 || s.PerSecond <= 0 || s.Left <= 0) {
+		if s.Stream == "conversations" && (s.Total != 400 || s.PerSecond <= 0 || s.Left <= 0) {
 			t.Errorf("%+v", s)
 		}
 	}
+	p.must(sim.SetFaults())
 	p.eventually("the backfill", p.synced(org))
 	p.eventually("the end of its progress", func() bool { _, ok, err := Progress(t.Context(), p.db, org); return err == nil && !ok })
 }
@@ -255,28 +271,32 @@ func TestASyncWithoutABackfillFailsForGoodAndEachRunCountsItsOwnRequests(t *test
 func TestWhoeverAsksForAJobThatStopsGetsIt(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	org, _ := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 400, Contacts: 40, Companies: 6, Tickets: 10}, 30*time.Millisecond))
+	org, sim := p.connect(1, busy)
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.start(p.options())
 	p.eventually("its beginning", func() bool { return p.runs(org, "backfill") == 1 })
 	// Stopped and asked for in one breath, and at moments at which the stop is under way.
-	for n := range 12 {
+	for n := range 6 {
 		p.must(p.queue.Stop(t.Context(), org))
-		if !pause(t.Context(), time.Duration(n*n)*12*time.Millisecond) {
+		if !pause(t.Context(), time.Duration(n*n)*50*time.Millisecond) {
 			t.Fatal("the test ended")
 		}
 		p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	}
+	p.must(sim.SetFaults())
 	p.eventually("the backfill", p.synced(org))
 	p.exact(org)
 	// As when fields are changed: what is under way stops, and everything begins anew.
 	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
 	before := p.runs(org, "backfill")
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.eventually("the next run", func() bool { return p.runs(org, "backfill") == before+1 })
 	p.must(p.queue.Stop(t.Context(), org))
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{Restart: true}))
 	p.eventually("a run that begins anew", func() bool { return p.runs(org, "backfill") == before+2 })
+	p.must(sim.SetFaults())
 	p.eventually("the end of the job", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
 	if last := scalar[string](p, `SELECT state FROM ingest.runs ORDER BY started_at DESC LIMIT 1`); last != "complete" {
 		t.Errorf("the last run is %s", last)
@@ -286,23 +306,23 @@ func TestWhoeverAsksForAJobThatStopsGetsIt(t *testing.T) {
 func TestASyncDoesNotWaitForTheEndOfAWalk(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	org, sim := p.connect(1, slow(intercomtest.Options{Seed: 3, Conversations: 900, Contacts: 40, Companies: 6, Tickets: 10}, 5*time.Millisecond))
+	org, sim := p.connect(1, busy)
 	o := p.options()
 	o.Slice = time.Second
 	p.start(o)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.eventually("the first backfill", func() bool { _, ok := p.job(org, KindBackfill); return p.synced(org)() && !ok })
-	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultSlow, Rate: 1, For: 40 * time.Millisecond}))
+	p.drag(sim)
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{Restart: true}))
 	p.eventually("the walk", func() bool { return p.runs(org, "backfill") == 2 })
 	p.must(p.queue.Sync(t.Context(), org))
 	p.eventually("the sync", func() bool {
 		return scalar[bool](p, `SELECT EXISTS (SELECT FROM ingest.runs WHERE kind = 'sync' AND state = 'complete')`)
 	})
+	p.must(sim.SetFaults())
 	if n := scalar[int](p, `SELECT count(*) FROM ingest.runs WHERE kind = 'backfill' AND state = 'complete'`); n != 1 {
 		t.Fatal("the walk was over before; it proves nothing")
 	}
-	p.must(sim.SetFaults())
 	p.eventually("the end of the walk", func() bool { _, ok := p.job(org, KindBackfill); return !ok })
 	p.exact(org)
 	if n, attempts := p.runs(org, "backfill"), scalar[int](p, `SELECT max(attempts) FROM ingest.runs WHERE kind = 'backfill'`); n != 2 || attempts < 2 {

@@ -179,16 +179,16 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 		case errors.Is(cause, errYield):
 			return w.wait(ctx, "others have their turn", 0)
 		case errors.Is(cause, errMakeWay):
-			return w.wait(ctx, "a sync has its turn", makeWay)
+			return w.wait(ctx, "a sync has its turn", max(3*w.heldPause(), time.Second))
 		}
 		return w.wait(ctx, "", 0)
 	case errors.Is(err, postgres.ErrHeld):
-		pause := heldPause/2 + rand.N(heldPause)
+		pause := w.heldPause()/2 + rand.N(w.heldPause())
 		t.log.Debug("the workspace is held", "pause", pause, "by", err)
 		return w.waitFor(ctx, err.Error(), pause, true)
 	case errors.Is(err, postgres.ErrFenced):
 		t.log.Warn("another run has taken the workspace over", "error", err)
-		return w.wait(ctx, "another run has taken the workspace over", heldPause)
+		return w.wait(ctx, "another run has taken the workspace over", w.heldPause())
 	case errors.Is(err, errOff), errors.Is(err, ingest.ErrOff), errors.Is(err, connection.ErrNotConnected):
 		return w.park(ctx, t, obstacle{Why: "ingest is off or disconnected; it goes on when it is on again"})
 	case errors.As(err, &token):
@@ -201,11 +201,8 @@ func (w *Worker) verdict(ctx context.Context, t *task, err error) error {
 	return err
 }
 
-// makeWay is how long a backfill leaves its organisation to a sync that waits. It is longer than the sync waits between two attempts.
-const makeWay = 3 * heldPause
-
-// heldPause is about how long a job waits that finds its workspace held.
-const heldPause = 5 * time.Second
+// heldPause is about how long a job waits that finds its workspace held; a backfill leaves it to a sync for longer than that.
+func (w *Worker) heldPause() time.Duration { return w.options.FirstRetry / 3 }
 
 // patience is after how many attempts a failure that nobody knows to pass is taken for one that does not.
 const patience = 8

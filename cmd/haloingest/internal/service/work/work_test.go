@@ -44,7 +44,7 @@ func logger(tb testing.TB) *slog.Logger {
 
 func openDB(tb testing.TB, url string) *postgres.DB {
 	tb.Helper()
-	db, err := postgres.Open(context.Background(), url, postgres.Options{MaxConns: 24, Logger: logger(tb)})
+	db, err := postgres.Open(context.Background(), url, postgres.Options{MaxConns: 12, Logger: logger(tb)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func (p *place) client(_ string, token secret.Text) (*intercom.Client, error) {
 
 func (p *place) options() Options {
 	return Options{
-		DB: p.db, Connections: p.store, Client: p.client, Log: logger(p.tb), Concurrency: 4, SyncEvery: 1000 * time.Hour, WalkEvery: 100000 * time.Hour,
+		DB: p.db, Connections: p.store, Client: p.client, Log: logger(p.tb), Concurrency: 4, Syncs: 2, Drains: 2, SyncEvery: 1000 * time.Hour, WalkEvery: 100000 * time.Hour,
 		FirstRetry: 50 * time.Millisecond, LongestRetry: 200 * time.Millisecond,
 	}
 }
