@@ -390,17 +390,24 @@ func (d *identity) detach(m *member, from *body, external string, at time.Time) 
 // without takes up that a row has values of m and should not: it is made anew from the others, who are loaded when they are seen next,
 // changed or not. Until then it bears the name of who of them shows. A contact that came to the row by a merge has given it nothing.
 func (d *identity) without(b *body, m *member) {
-	if b.Content != m.ID && (m.Reason == reasonMerged || m.Fetched.IsZero()) {
+	shown, left := b.Content == m.ID, !slices.Contains(b.members, m)
+	switch {
+	case b.Native && len(b.members) == 0:
+		if b.Content != "" {
+			b.Content, b.bare = "", true
+		}
+		return
+	case !shown && (m.Reason == reasonMerged || m.Fetched.IsZero()):
 		return
 	}
 	heir := d.reload(b, m)
 	switch {
 	case heir != nil:
 		b.Stale, b.bare = true, true
-		if b.Content == m.ID {
+		if shown {
 			b.Content = heir.ID
 		}
-	case b.Native && len(b.members) == 0 && b.Content == m.ID:
+	case b.Native && shown && left:
 		b.Content, b.bare = "", true
 	}
 }

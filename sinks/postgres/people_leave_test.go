@@ -124,3 +124,16 @@ func TestARowOfHalosOwnNamesNobodyThatHasLeftIt(t *testing.T) {
 		}
 	})
 }
+
+// Whoever leaves last takes the name off, whosever it is.
+func TestARowOfHalosOwnNamesNobodyAlsoWhenTheOneItShowedHasGoneBefore(t *testing.T) {
+	x := newLoading(t)
+	id := x.native(1, "x1", "")
+	x.commit(person("a", 2, "x1", "", "user", ""), person("c", 1, "x1", "", "lead", ""))
+	x.commit(goneChange(record.KindContact, "c", 3))
+	x.commit(person("a", 4, "x2", "", "user", ""))
+	x.commit(person("c", 5, "x3", "", "lead", ""))
+	if got := x.table(`SELECT external_id, source_id, content_hash IS NULL FROM end_users WHERE id = $1`, id); got[0] != "(x1,,t)" {
+		t.Errorf("row: %v", got)
+	}
+}
