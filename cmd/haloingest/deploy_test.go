@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/urfave/cli/v2"
 
 	"haloingest/sinks/postgres/localpg/pgtest"
@@ -128,7 +130,15 @@ func TestTheImagesProgramServesFromAnEmptyRoot(t *testing.T) {
 	case runtime.GOOS != "linux" || os.Geteuid() != 0:
 		t.Skip("only root of a Linux can give a process a root of its own")
 	}
-	url := pgtest.New(t)
+	reach, err := pgx.ParseConfig(pgtest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := reach.Host
+	if strings.HasPrefix(host, "/") { // there is no socket of the server's in a root of its own, but loopback is
+		host = "127.0.0.1"
+	}
+	url := fmt.Sprintf("postgres://%s@%s:%d/%s", neturl.UserPassword(reach.User, reach.Password), host, reach.Port, reach.Database)
 	build := imageBuild.FindStringSubmatch(deployed(t, "Containerfile"))
 	root := t.TempDir()
 	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
