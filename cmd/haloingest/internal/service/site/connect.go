@@ -276,6 +276,9 @@ func choiceNote(x onboard.Choice, sampled int) string {
 	if x.Shared > 0 {
 		words = append(words, page.Count(int64(x.Shared))+" are not the only one with it")
 	}
+	if len(words) == 0 && sampled == 1 {
+		return "filled"
+	}
 	if len(words) == 0 {
 		return "filled and different in all of them"
 	}

@@ -303,3 +303,19 @@ func TestPagesThatAreNotThereAreNotFound(t *testing.T) {
 		t.Error("an address puts words into the page")
 	}
 }
+
+func BenchmarkTheOverviewOfABusyOrganisation(b *testing.B) {
+	l := newLab(b)
+	l.put(orgN(1), "Acme")
+	l.rich(orgN(1))
+	v := l.visit(member(access.Viewer))
+	size := 0
+	for b.Loop() {
+		page := v.get(orgURL(orgN(1).String()))
+		if size = len(page.body); page.status != 200 {
+			b.Fatal(page.status)
+		}
+		v.seen.Reset()
+	}
+	b.ReportMetric(float64(size), "bytes/page")
+}

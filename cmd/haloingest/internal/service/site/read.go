@@ -117,7 +117,7 @@ func (s *Site) mark(ctx context.Context, org record.UUID) (mark string, err erro
 				WHERE c.org_id = $1 AND c.run_id IN (SELECT id FROM ingest.runs WHERE org_id = $1 ORDER BY started_at DESC LIMIT 3)),
 			(SELECT count(*) FROM ingest.rejects WHERE org_id = $1 AND resolved_at IS NULL),
 			(SELECT max(id) FROM ingest.webhook_inbox WHERE org_id = $1),
-			(SELECT count(*) FROM ingest.webhook_inbox WHERE org_id = $1 AND done_at IS NULL),
+			(SELECT count(*) FROM ingest.webhook_inbox WHERE org_id = $1 AND done_at IS NULL AND parked_at IS NULL),
 			(SELECT max(finished_at) FROM ingest.diff_runs WHERE org_id = $1),
 			(SELECT concat_ws('/', epoch, released_at, heartbeat_at < clock_timestamp() - interval '30 s') FROM ingest.leases WHERE org_id = $1))`, org).Scan(&mark)
 	if err != nil {
