@@ -202,37 +202,20 @@ func TestARoleThatSeesAPartRotatesNothing(t *testing.T) {
 	t.Parallel()
 	db, master := open(t)
 	put(t, connection.NewStore(db.Pool(), master), org, acme, "canary-token-0001", "")
-	conn, err := db.Pool().Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	role := "part_" + strconv.FormatUint(rand.Uint64(), 36)
-	defer func() {
-		for _, sql := range []string{`RESET ROLE`, `DROP OWNED BY ` + role, `DROP ROLE ` + role} {
-			if _, err := conn.Exec(context.Background(), sql); err != nil {
-				t.Error(err)
-			}
-		}
-		conn.Release()
-	}()
-	for _, sql := range []string{
-		`CREATE ROLE ` + role, `GRANT USAGE ON SCHEMA ingest TO ` + role, `GRANT ALL ON ALL TABLES IN SCHEMA ingest TO ` + role,
-		`ALTER TABLE ingest.connections ENABLE ROW LEVEL SECURITY`,
-	} {
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
+	as := func(role string) *connection.Store {
+		t.Helper()
+		pool, err := postgres.Open(t.Context(), db.Pool().Config().ConnString(), postgres.Options{MaxConns: 1})
+		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(pool.Close)
+		if _, err := pool.Pool().Exec(t.Context(), `SET ROLE `+role); err != nil {
+			t.Fatal(err)
+		}
+		return connection.NewStore(pool.Pool(), master)
 	}
-	scoped, err := postgres.Open(t.Context(), db.Pool().Config().ConnString(), postgres.Options{MaxConns: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer scoped.Close()
-	if _, err := scoped.Pool().Exec(t.Context(), `SET ROLE `+role); err != nil {
-		t.Fatal(err)
-	}
-	s := connection.NewStore(scoped.Pool(), master)
 	before := sealers(t, db)
+	s := as(postgres.OrgRole)
 	for name, f := range map[string]func() error{
 		"rotate": func() error { _, err := s.Rotate(t.Context(), connection.RotateOptions{}); return err },
 		"list":   func() error { _, err := s.Keys(t.Context()); return err },
@@ -244,6 +227,27 @@ func TestARoleThatSeesAPartRotatesNothing(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, sealers(t, db)); diff != "" {
 		t.Error(diff)
+	}
+
+	// One that is not the owner, and sees all by a policy.
+	role := "all_" + strconv.FormatUint(rand.Uint64(), 36)
+	do := func(list ...string) {
+		t.Helper()
+		for _, sql := range list {
+			if _, err := db.Pool().Exec(context.Background(), sql); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	do(`CREATE ROLE `+role, `GRANT USAGE ON SCHEMA ingest TO `+role, `GRANT ALL ON ALL TABLES IN SCHEMA ingest TO `+role)
+	defer do(`DROP OWNED BY `+role, `DROP ROLE `+role)
+	s = as(role)
+	if r := rotate(t, s, 0); r.Resealed != 1 {
+		t.Errorf("got %+v", r)
+	}
+	do(`DROP POLICY haloingest_all ON ingest.connections`)
+	if _, err := s.Rotate(t.Context(), connection.RotateOptions{}); !errors.Is(err, connection.ErrPart) {
+		t.Errorf("without the policy: %v", err)
 	}
 }
 
