@@ -20,6 +20,12 @@ import (
 //   - Of contacts that share a row, the first one gives the row its id.
 //   - A contact without an external id that shares its address with two people stays with the one that was there first.
 //   - An object leaves its row only for another external id, never because an address has changed.
+//   - A column that the shown object leaves empty is filled by the first of the others that can.
+//
+// An object that was bound while another field of Intercom's was the external id (member.Field) is decided anew when it is read, like one that
+// was never seen. After a full read under other fields the rows are those of a fresh load, but for what is history: rows that nobody is on any
+// more stay, marked as deleted; activity stamps and custom fields stay on the row where they came; and a row of Halo's own keeps what was written
+// over its values, by which others may be matched to it.
 
 // Reasons of a binding, as they stand in ingest.id_map.
 const (
