@@ -83,6 +83,7 @@ var methods = map[string]bool{
 }
 
 func (m *Metrics) ended(r *http.Request, a *answer, n *note, took time.Duration) {
+	n.route = strings.TrimSuffix(n.route, "{$}") // which says that nothing may follow
 	method := r.Method
 	if !methods[method] {
 		method = "other"

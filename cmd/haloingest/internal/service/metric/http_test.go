@@ -54,6 +54,7 @@ func house(t *testing.T, m *metric.Metrics) *httptest.Server {
 	})
 	mux.HandleFunc("GET /setup/{token}", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "gone", http.StatusGone) })
 	mux.HandleFunc("POST /api/integrations/intercom/webhook/{orgId}", func(w http.ResponseWriter, r *http.Request) {})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {})
 	mux.HandleFunc("POST /broken", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("GET /fails", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
@@ -153,9 +154,11 @@ func TestRequestsAreCountedByTheirRouteAndNeverByTheirPath(t *testing.T) {
 	ask(t, "BREW", srv.URL+"/integrations/intercom/"+someOrg)
 	ask(t, "POST", srv.URL+"/broken")
 	ask(t, "GET", srv.URL+"/fails")
+	ask(t, "GET", srv.URL+"/")
 	eventually(t, "all requests are counted", func() bool {
-		n, ok := figure(t, m, "haloingest_http_requests_total", map[string]string{"route": "/broken"})
-		return ok && n == 1
+		broken, _ := figure(t, m, "haloingest_http_requests_total", map[string]string{"route": "/broken"})
+		first, _ := figure(t, m, "haloingest_http_requests_total", map[string]string{"route": "/", "status": "200"})
+		return broken == 1 && first == 1
 	})
 	route := "/integrations/intercom/{orgId}"
 	want(t, m, "haloingest_http_requests_total", map[string]string{"route": route, "method": "GET", "status": "200"}, 3)
