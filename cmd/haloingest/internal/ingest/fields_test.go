@@ -20,7 +20,7 @@ func kept(table string) string {
 // reads everything once more. The live rows, their ids, links and bindings are those of a place that had these fields from the start.
 func TestAnotherFieldAndABackfillGiveTheRowsOfAFreshLoad(t *testing.T) {
 	t.Parallel()
-	seeds := 6
+	seeds := 4
 	if os.Getenv("HALOINGEST_PROOF") == "long" {
 		seeds = 100
 	}

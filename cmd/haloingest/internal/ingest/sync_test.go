@@ -233,7 +233,7 @@ func (b *busy) agrees() {
 // it and during it, by clocks that do not agree. After the last sync, every change that was made before it began is there.
 func TestNoChangeIsLostAtABoundary(t *testing.T) {
 	t.Parallel()
-	seeds := 6
+	seeds := 5
 	if os.Getenv("HALOINGEST_PROOF") == "long" {
 		seeds = 200
 	}
