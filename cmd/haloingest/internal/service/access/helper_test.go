@@ -2,7 +2,6 @@ package access_test
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -239,5 +238,3 @@ func (v *visitor) is() string {
 	return r.body
 }
 
-// shortID is a name that no other test has.
-func shortID() string { return rand.Text()[:10] }

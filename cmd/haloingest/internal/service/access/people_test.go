@@ -307,17 +307,23 @@ func TestThereIsAlwaysAnOverseer(t *testing.T) {
 	t.Parallel()
 	h := open(t, access.Options{})
 	users := h.gate.Users()
-	for range 5 {
-		a, b := h.person("a"+shortID(), true, nil), h.person("b"+shortID(), true, nil)
+	both := []access.User{h.person("a", true, nil), h.person("b", true, nil)}
+	for range 20 {
+		start := make(chan struct{})
 		var group sync.WaitGroup
-		for _, u := range []access.User{a, b} {
+		for _, u := range both {
+			if err := users.SetDisabled(h.as(), u.ID, false); err != nil {
+				t.Fatal(err)
+			}
 			group.Go(func() {
+				<-start
 				var input *access.InputError
 				if err := users.SetDisabled(h.as(), u.ID, true); err != nil && !errors.As(err, &input) {
 					t.Error(err)
 				}
 			})
 		}
+		close(start)
 		group.Wait()
 		list, err := users.List(t.Context())
 		if err != nil {
