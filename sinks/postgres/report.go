@@ -45,7 +45,7 @@ type Status struct {
 	IncompleteConversations int64 `json:"incomplete_conversations"`
 
 	Lease *LeaseInfo `json:"lease,omitempty"` // nil if nobody has ever held it
-	Run   *RunInfo   `json:"run,omitempty"`   // the newest run; nil before any
+	Run   *RunInfo   `json:"run,omitempty"`   // the newest run, if there is one that is no complete pass over webhooks; nil before any
 }
 
 // StreamInfo is one stream of a run.
@@ -92,6 +92,9 @@ type RunFilter struct {
 
 	prefix string // of the id
 }
+
+// kindWebhook is the kind of runs that are passes over the inbox: many, and each of little interest once it is complete.
+const kindWebhook = "webhook"
 
 // Runs lists the newest runs of org, newest first; limit 0 is all of them.
 func (db *DB) Runs(ctx context.Context, org record.UUID, limit int) ([]RunInfo, error) {
@@ -276,7 +279,10 @@ func (db *DB) Status(ctx context.Context, org record.UUID) (Status, error) {
 		if s.Lease, err = db.readLease(ctx, tx, org); err != nil {
 			return err
 		}
-		newest, err := readRuns(ctx, tx, org, RunFilter{Limit: 1}, s.Lease)
+		newest, err := readRuns(ctx, tx, org, RunFilter{Limit: 1, Quiet: kindWebhook}, s.Lease)
+		if err == nil && len(newest) == 0 {
+			newest, err = readRuns(ctx, tx, org, RunFilter{Limit: 1}, s.Lease)
+		}
 		if err == nil && len(newest) > 0 {
 			s.Run = &newest[0]
 		}

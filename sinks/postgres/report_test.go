@@ -176,3 +176,37 @@ func TestRunsAreListedByKindAndWithoutThoseThatAreQuiet(t *testing.T) {
 		t.Errorf("kinds: %v\n%s", err, diff)
 	}
 }
+
+// A service makes a run of every pass over the inbox; what is worth showing is the last run before them.
+func TestStatusDoesNotShowAPassOverWebhooksForTheNewestRun(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	lease := acquire(t, db, orgA)
+	run := func(kind string) record.UUID {
+		t.Helper()
+		r, err := db.StartRun(t.Context(), lease, RunSpec{Kind: kind})
+		if err == nil {
+			err = r.Finish(t.Context(), Outcome{State: RunComplete})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.ID
+	}
+	newest := func() record.UUID {
+		t.Helper()
+		s, err := db.Status(t.Context(), orgA)
+		if err != nil || s.Run == nil {
+			t.Fatalf("no run: %v", err)
+		}
+		return s.Run.ID
+	}
+	if only := run("webhook"); newest() != only {
+		t.Error("a pass over webhooks is not shown where there is nothing else")
+	}
+	sync := run("sync")
+	run("webhook")
+	if got := newest(); got != sync {
+		t.Errorf("the newest run is %s, want the sync %s", got, sync)
+	}
+}
