@@ -237,4 +237,3 @@ func (v *visitor) is() string {
 	}
 	return r.body
 }
-
