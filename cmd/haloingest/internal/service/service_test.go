@@ -340,3 +340,22 @@ func TestOnTheFirstStartThereIsALink(t *testing.T) {
 		t.Error("there is a link, and somebody already")
 	}
 }
+
+func TestByHTTPSCookiesAreForItAlone(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, intercomtest.Options{Conversations: 1})
+	r := p.serve(func(c *service.Config) { c.PublicURL = "https://ingest.example.com/" })
+	p.person("admin@example.com", true, nil)
+	if r.URL != "https://ingest.example.com" || !strings.HasPrefix(r.Local, "http://127.0.0.1:") {
+		t.Errorf("people reach it at %s, this machine at %s", r.URL, r.Local)
+	}
+	a := r.ask(http.MethodPost, "/login", strings.NewReader(url.Values{"username": {"admin@example.com"}, "password": {password}}.Encode()),
+		"Content-Type", "application/x-www-form-urlencoded", "Origin", r.URL)
+	cookie, err := http.ParseSetCookie(a.header.Get("Set-Cookie"))
+	if err != nil || !strings.HasPrefix(cookie.Name, "__Host-") || !cookie.Secure || !cookie.HttpOnly || cookie.Domain != "" || cookie.Path != "/" {
+		t.Errorf("%d, the cookie is %v (%v)", a.status, cookie, err)
+	}
+	if a.header.Get("Strict-Transport-Security") == "" {
+		t.Error("browsers are not told to keep to https")
+	}
+}

@@ -169,6 +169,9 @@ func (s *Site) events(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.Method == http.MethodHead {
+		return nil // who asks for the head alone would wait on its connection for an end
+	}
 	control := http.NewResponseController(w)
 	send := func(format string, args ...any) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(eventWithin)) // where that cannot be set, the server's own holds
