@@ -107,6 +107,7 @@ type Tab struct {
 	ctx     context.Context
 	close   context.CancelFunc
 	address string
+	width   int // of the view
 
 	mu       sync.Mutex
 	seen     []string
@@ -127,7 +128,7 @@ func (b *Browser) Open(address string, v View) *Tab {
 	if v.Height == 0 {
 		v.Height = 900
 	}
-	t := &Tab{tb: b.tb, address: address}
+	t := &Tab{tb: b.tb, address: address, width: v.Width}
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(t.hear))
 	b.tb.Cleanup(cancel)
 	t.ctx, t.close = ctx, cancel

@@ -75,6 +75,36 @@ func TestFaultsOfAPageAreFound(t *testing.T) {
 	}
 }
 
+// A phone makes room for what is too wide, by showing everything smaller, and its innerWidth grows with that.
+func TestAPageThatIsWiderThanAPhoneIsFound(t *testing.T) {
+	t.Parallel()
+	phone := browsertest.View{Width: 390, Height: 844, Mobile: true}
+	browser := browsertest.New(t)
+	faults := func(meta, width string) []string {
+		file := filepath.Join(t.TempDir(), "page.html")
+		page := `<!doctype html><html lang="en"><head>` + meta + `<title>phone</title></head><body style="margin:0"><main style="width:` + width + `"><h1>one</h1></main></body></html>`
+		if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return browser.Open(browsertest.FileURL(file), phone).Faults()
+	}
+	const meta = `<meta name="viewport" content="width=device-width, initial-scale=1">`
+	if found := faults(meta, "390px"); len(found) > 0 {
+		t.Errorf("a page as wide as the screen has faults: %q", found)
+	}
+	for _, width := range []string{"400px", "600px", "3000px"} {
+		all := strings.Join(faults(meta, width), "\n")
+		for _, want := range []string{"wider than the window", "of 390", "beyond the edge"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%s wide: %q is not found:\n%s", width, want, all)
+			}
+		}
+	}
+	if found := faults("", "auto"); len(found) == 0 {
+		t.Error("a page that is not made for a phone has no faults")
+	}
+}
+
 func TestAFileIsOpened(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a page #1 100%.html")

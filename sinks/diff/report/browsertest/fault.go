@@ -1,15 +1,18 @@
 package browsertest
 
+import "fmt"
+
 // faults are what is wrong with any page that people are to read: with its layout, its words for those who do not see it, and its
-// keyboard.
-const faults = `(() => {
+// keyboard. width is that of the view: a phone makes room for what is too wide, and its innerWidth grows with the page.
+const faults = `(width => {
 	const wrong = [];
 	const need = (ok, what) => { if (!ok) wrong.push(what) };
 	const all = selector => [...document.querySelectorAll(selector)];
-	need(document.documentElement.scrollWidth <= innerWidth, "it is wider than the window: " + document.documentElement.scrollWidth + " of " + innerWidth);
+	const taken = Math.max(document.documentElement.scrollWidth, innerWidth);
+	need(taken <= width, "it is wider than the window: " + taken + " of " + width);
 	for (const e of all("main *, header *")) {
 		const box = e.getBoundingClientRect();
-		if (box.width && (box.right > innerWidth + 1 || box.left < -1) && !e.closest(".scroll, .skip")) { wrong.push("beyond the edge: " + e.outerHTML.slice(0, 80)); break }
+		if (box.width && (box.right > width + 1 || box.left < -1) && !e.closest(".scroll, .skip")) { wrong.push("beyond the edge: " + e.outerHTML.slice(0, 80)); break }
 	}
 	need(all("svg").every(e => e.getAttribute("aria-hidden") || e.getAttribute("role") === "img" && e.getAttribute("aria-label")), "a picture without words");
 	need(all("img").every(e => e.hasAttribute("alt")), "an image without words");
@@ -36,13 +39,13 @@ const faults = `(() => {
 		if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) low.add("hard to read, contrast " + ratio.toFixed(2) + ": " + e.tagName + " " + e.className);
 	}
 	return wrong.concat([...low]);
-})()`
+})`
 
 // Faults returns what is wrong with the page: what is beyond its edges, what has no words, what the keyboard does not reach, what is hard to
 // read, and everything that the browser had to complain of.
 func (t *Tab) Faults() []string {
 	t.tb.Helper()
-	list := Eval[[]string](t, faults)
+	list := Eval[[]string](t, fmt.Sprintf("%s(%d)", faults, t.width))
 	for _, said := range t.Complaints() {
 		list = append(list, "the browser complains: "+said)
 	}
