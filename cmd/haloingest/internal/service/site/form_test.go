@@ -157,6 +157,36 @@ func TestAWorkspaceIsConnectedByFormsAloneAndOneBackfillIsQueued(t *testing.T) {
 	}
 }
 
+// A token that is pasted into the wrong field would stay in the browser's history and in the logs of proxies.
+func TestWhatIsTypedAsAnOrganisationsIDIsNeverInAnAddress(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	v := l.visit(overseer)
+	var hops []string
+	v.client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		hops = append(hops, r.URL.String())
+		return nil
+	}
+	page := v.post("/organisations", "org", "canary-token-<b>")
+	page.want(t, 422, "That is no organisation&#39;s id", `value=""`, `aria-invalid="true"`)
+	if page.at != "/organisations" || len(hops) > 0 {
+		t.Errorf("it led to %s by %q", page.at, hops)
+	}
+	v.post("/organisations", "org", strings.Repeat("0", 36)).want(t, 422, "no organisation", `value="`+strings.Repeat("0", 36)+`"`)
+	v.post("/organisations", "org", "6F1B2A34-5c6d-4e7f-8a9b").want(t, 422, `value="6f1b2a34-5c6d-4e7f-8a9b"`)
+	v.get("/?said=org-bad&was=canary-link").want(t, 200)
+	if strings.Contains(v.seen.String(), "canary-") {
+		t.Error("a page shows what may be a token, or what an address puts into the form")
+	}
+	for _, a := range l.audits {
+		t.Errorf("audited: %s", a)
+	}
+	org := orgN(1).String()
+	if page := v.post("/organisations", "org", "  "+strings.ToUpper(org)+" "); page.at != orgURL(org)+"/connect" && page.at != orgURL(org) {
+		t.Errorf("an id led to %s", page.at)
+	}
+}
+
 func TestSettingsAreChangedByForms(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

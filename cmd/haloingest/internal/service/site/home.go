@@ -22,7 +22,7 @@ type homeView struct {
 	Orgs []orgLine
 	Add  bool   // who looks may add one
 	Bad  bool   // what was given is no id
-	Was  string // what was given
+	Was  string // what was given, if it is like an id
 }
 
 // orgLine is one organisation in the list.
@@ -46,8 +46,13 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) error {
 	if len(orgs) == 1 && !who.Overseer && r.URL.RawQuery == "" {
 		return redirect(orgURL(orgs[0].String()))
 	}
+	return s.list(w, r, http.StatusOK, orgs, homeView{}, nil)
+}
+
+// list shows organisations, and what home and notice say beside.
+func (s *Site) list(w http.ResponseWriter, r *http.Request, status int, orgs []record.UUID, home homeView, notice *frame.Notice) error {
 	lines := make([]orgLine, len(orgs))
-	err = pipeline.ForEach(r.Context(), len(orgs), homeAtOnce, func(_ context.Context, i int) error {
+	err := pipeline.ForEach(r.Context(), len(orgs), homeAtOnce, func(_ context.Context, i int) error {
 		f, err := s.read(postgres.WithOrg(r.Context(), orgs[i]), orgs[i])
 		if err != nil {
 			return err
@@ -66,9 +71,8 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) error {
 	slices.SortStableFunc(lines, func(a, b orgLine) int {
 		return cmp.Or(cmp.Compare(urgency(a.Tone), urgency(b.Tone)), strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), strings.Compare(a.ID, b.ID))
 	})
-	v := homeView{Orgs: lines, Add: who.Overseer, Was: clip(r.URL.Query().Get("was"), 100)}
-	v.Bad = r.URL.Query().Get(saidKey) == "org-bad"
-	return s.show(w, r, "home", http.StatusOK, frame.View{Title: "Organisations", Body: v})
+	home.Orgs, home.Add = lines, access.Of(r.Context()).Overseer
+	return s.show(w, r, "home", status, frame.View{Title: "Organisations", Notice: notice, Body: home})
 }
 
 // urgency puts first what needs somebody.
@@ -105,12 +109,22 @@ func (s *Site) visible(r *http.Request, who access.Identity) ([]record.UUID, err
 	return orgs, nil
 }
 
-// addOrg leads to the page of an organisation that is not connected yet: there is nothing to store before it is.
-func (s *Site) addOrg(_ http.ResponseWriter, r *http.Request) error {
+// addOrg leads to the page of an organisation that is not connected yet: there is nothing to store before it is. What is no id is answered
+// at once: it may be a token that was pasted into the wrong field, and an address is kept in logs and histories.
+func (s *Site) addOrg(w http.ResponseWriter, r *http.Request) error {
 	id := strings.ToLower(strings.TrimSpace(r.PostForm.Get("org")))
 	org, err := record.ParseUUID(id)
 	if err != nil || org.IsZero() {
-		return to("/", "org-bad", "was", clip(id, 100))
+		orgs, err := s.visible(r, access.Of(r.Context()))
+		if err != nil {
+			return err
+		}
+		home := homeView{Bad: true}
+		if len(id) <= 64 && strings.Trim(id, "0123456789abcdef-") == "" {
+			home.Was = id
+		}
+		notice := orgBad
+		return s.list(w, r, http.StatusUnprocessableEntity, orgs, home, &notice)
 	}
 	if err := s.audited(r, org, "add organisation", nil); err != nil {
 		return err
@@ -118,10 +132,4 @@ func (s *Site) addOrg(_ http.ResponseWriter, r *http.Request) error {
 	return redirect(orgURL(org.String()))
 }
 
-// clip cuts a text that somebody has typed.
-func clip(s string, most int) string {
-	if r := []rune(s); len(r) > most {
-		return string(r[:most])
-	}
-	return s
-}
+var orgBad = frame.Notice{Tone: "bad", Text: "That is no organisation's id. Halo shows it under Setup > Deploy; it looks like 6f1b2a34-5c6d-4e7f-8a9b-0c1d2e3f4a5b."}

@@ -62,7 +62,7 @@ func TestNothingThatComesFromOutsideRunsOrBreaksThePage(t *testing.T) {
 			pages = append(pages, base+below)
 		}
 	}
-	pages = append(pages, "/", "/?said=org-bad&was="+url.QueryEscape(hostile[1]+hostile[4]))
+	pages = append(pages, "/", "/?said="+url.QueryEscape(hostile[1]+hostile[4]))
 	who := overseer
 	who.Name = hostile[1] + hostile[4] + hostile[5]
 	v := l.visit(who)

@@ -40,7 +40,6 @@ var said = map[string]frame.Notice{
 	"no-draft":        {Tone: "open", Text: "The token that was checked is not kept any more: it is for half an hour only. Paste it again."},
 	"not-connected":   {Tone: "open", Text: "That needs a connected workspace, and none is connected."},
 	"not-confirmed":   {Tone: "open", Text: "Nothing was changed: tick the box to confirm."},
-	"org-bad":         {Tone: "bad", Text: "That is no organisation's id. Halo shows it under Setup > Deploy; it looks like 6f1b2a34-5c6d-4e7f-8a9b-0c1d2e3f4a5b."},
 }
 
 // regionNames are what people call the regions.

@@ -120,7 +120,7 @@ func (l *lab) plant() []state {
 	l.must(err)
 	page("fields", choose, "/connect/fields", access.Admin)
 
-	return append(states, state{"home", "/", access.NoRole}, state{"home-org-bad", "/?said=org-bad&was=nonsense", access.NoRole})
+	return append(states, state{"home", "/", access.NoRole})
 }
 
 func scalarUUID(l *lab, query string, args ...any) (id record.UUID) {
