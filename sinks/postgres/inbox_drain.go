@@ -145,10 +145,14 @@ func (db *DB) RetryParked(ctx context.Context, org record.UUID) (int64, error) {
 	return tag.RowsAffected(), wrap(ctx, err, "open parked deliveries of %s again", org)
 }
 
-// PruneDeliveries forgets deliveries of all organisations that were done before t, 10,000 at most, and counts them. One that is sent again after
+// By ctid, since a DELETE has no LIMIT; in order, so that it is the index that finds them. A row
+// that has taken the place of another meanwhile is not done before t.
+const pruneDeliveries = `DELETE FROM ingest.webhook_inbox WHERE ctid = ANY (ARRAY(
+	SELECT ctid FROM ingest.webhook_inbox WHERE done_at < $1 ORDER BY done_at LIMIT 10000)) AND done_at < $1`
+
+// PruneDeliveries forgets deliveries of all organisations that were done before t, 10,000 at most, the oldest first, and counts them. One that is sent again after
 // that is worked on again, which changes nothing.
 func (db *DB) PruneDeliveries(ctx context.Context, t time.Time) (int64, error) {
-	tag, err := db.pool.Exec(ctx, `DELETE FROM ingest.webhook_inbox WHERE ctid = ANY (ARRAY(
-		SELECT ctid FROM ingest.webhook_inbox WHERE done_at < $1 LIMIT 10000)) AND done_at < $1`, t)
+	tag, err := db.pool.Exec(ctx, pruneDeliveries, t)
 	return tag.RowsAffected(), wrap(ctx, err, "forget deliveries that are done")
 }
