@@ -118,7 +118,8 @@ func CheckPassword(password, name string) error {
 	name = nameKey(name)
 	local, _, _ := strings.Cut(name, "@")
 	switch {
-	case name != "" && (strings.Contains(plain, name) || plain == local || strings.HasPrefix(plain, local) && len(strings.Trim(plain[len(local):], digits)) == 0):
+	// A short name is part of many passwords by chance.
+	case len(name) >= 6 && strings.Contains(plain, name), name != "" && strings.HasPrefix(plain, local) && strings.Trim(plain[len(local):], digits) == "":
 		return inputf("The password holds the name itself: whoever knows the name would try that first.")
 	case common(plain):
 		return inputf("This password is one of those that are tried first. Take one that nobody else would think of; a few words in a row are easy to remember.")
