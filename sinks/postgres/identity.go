@@ -83,6 +83,7 @@ type body struct {
 	fresh   bool      // not in the database
 	left    time.Time // when an object left it
 	bare    bool      // what it shows is none of the objects on it as they were loaded
+	since   time.Time // of a bare row: when what it shows was updated, as far as that was on it when it became bare
 	waves   int       // how many objects have been laid over it in this batch, see arrival
 	was     struct {
 		External string
@@ -400,7 +401,8 @@ func (d *identity) without(b *body, m *member) {
 	switch {
 	case b.Native && len(b.members) == 0:
 		if b.Content != "" {
-			b.Content, b.bare = "", true
+			b.Content = ""
+			b.strip()
 		}
 		return
 	case !shown && (m.Reason == reasonMerged || m.Fetched.IsZero()):
@@ -409,12 +411,22 @@ func (d *identity) without(b *body, m *member) {
 	heir := d.reload(b, m)
 	switch {
 	case heir != nil:
-		b.Stale, b.bare = true, true
+		b.Stale = true
 		if shown {
 			b.Content = heir.ID
 		}
+		b.strip()
 	case b.Native && shown && left:
-		b.Content, b.bare = "", true
+		b.Content = ""
+		b.strip()
+	}
+}
+
+// strip makes a row bare. Who leaves it after that, in the same batch, takes nothing more from it: in a batch of its own neither would.
+func (b *body) strip() {
+	b.bare, b.since = true, time.Time{}
+	if m := b.shown(); m != nil {
+		b.since = m.Updated
 	}
 }
 

@@ -410,12 +410,7 @@ func (p *people) writeBare(ctx context.Context) error {
 		if !b.bare {
 			continue
 		}
-		ids, shown = append(ids, b.ID), append(shown, b.Content)
-		var updated *time.Time
-		if m := b.shown(); m != nil {
-			updated = orNil(m.Updated)
-		}
-		at = append(at, updated)
+		ids, shown, at = append(ids, b.ID), append(shown, b.Content), append(at, orNil(b.since))
 	}
 	if len(ids) == 0 {
 		return nil
