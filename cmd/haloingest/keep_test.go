@@ -23,6 +23,9 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"haloingest/pipeline/record"
+	"haloingest/sinks/postgres/localpg/pgtest"
 )
 
 // keptFile is what one of the three places says of a file: the manifest, the database, the disk.
@@ -218,6 +221,46 @@ func TestAnEncryptedSnapshotShowsNothingAndAgreesWithTheDatabase(t *testing.T) {
 	if len(s.manifest) < 10 {
 		t.Errorf("only %d files", len(s.manifest))
 	}
+	var names record.Reference
+	if err := json.Unmarshal([]byte(scalar[string](b, `SELECT reference::text FROM ingest.runs WHERE reference IS NOT NULL`)), &names); err != nil {
+		t.Fatal(err)
+	}
+	hidden := slices.Concat(slices.Collect(maps.Values(names.Teams)), slices.Collect(maps.Values(names.Tags)), []string{names.Workspace.Name, "Reference", `"admins"`})
+	for _, a := range names.Admins {
+		hidden = append(hidden, a.Name, a.Email)
+	}
+	if len(hidden) < 10 {
+		t.Errorf("the workspace has only the names %q", hidden)
+	}
+	for run := range s.complete {
+		raw, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash("manifest/org="+testOrg+"/run="+run+".json")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range hidden { // short ones may stand anywhere in what is sealed
+			if len(name) > 5 && bytes.Contains(raw, []byte(name)) {
+				t.Errorf("the manifest of %s shows %q", run, name)
+			}
+		}
+	}
+	// Whoever has no key sees what runs there are, and nothing more.
+	elsewhere := filepath.Join(b.dir, "elsewhere")
+	if code, shown, stderr := direct("snapshot", "ls", "--snapshot", dir, "--data-dir", elsewhere); code != exitDone || !strings.Contains(shown, "complete, encrypted") {
+		t.Errorf("ls without the key: code %d: %s%s", code, shown, stderr)
+	}
+	other := pgtest.New(t)
+	for _, words := range [][]string{{"snapshot", "verify"}, {"replay", "--remap", "--database-url", other}} {
+		words = append(words, "--snapshot", dir, "--data-dir")
+		if code, _, stderr := direct(append(words, elsewhere)...); code != exitUsage || !strings.Contains(stderr, "master key") {
+			t.Errorf("%v without the key: code %d: %s", words, code, stderr)
+		}
+		if code, stdout, stderr := direct(append(words, b.dir)...); code != exitDone {
+			t.Errorf("%v: code %d: %s%s", words, code, stdout, stderr)
+		}
+	}
+	loaded := *b
+	loaded.dbURL = other
+	sameRows(t, unbroken(t), loaded.rows())
 	code, _, stderr := b.run("backfill", "--snapshot-encrypt")
 	if code != exitUsage || !strings.Contains(stderr, "--snapshot-encrypt without --snapshot") {
 		t.Errorf("code %d: %s", code, stderr)

@@ -145,7 +145,7 @@ func (x *replayBench) write(dir string, every int) string {
 			m.Files = append(m.Files, f.Meta.(parquet.FileInfo))
 		}
 	}
-	if err := parquet.WriteManifest(ctx, store, m); err != nil {
+	if err := parquet.WriteManifest(ctx, store, nil, m); err != nil {
 		x.Fatal(err)
 	}
 	return dir

@@ -400,7 +400,7 @@ func TestTheOrderOfSegmentsShowsInNoRow(t *testing.T) {
 				m.Files = append(m.Files, f.Meta.(parquet.FileInfo))
 			}
 		}
-		if err := parquet.WriteManifest(t.Context(), store, m); err != nil {
+		if err := parquet.WriteManifest(t.Context(), store, nil, m); err != nil {
 			t.Fatal(err)
 		}
 		b := &bench{tb: t, dbURL: pgtest.New(t)}

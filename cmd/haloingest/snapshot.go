@@ -101,6 +101,7 @@ func describeRun(r *snapshot.Run) snapshotRun {
 		Run: r.Manifest.Run, Kind: r.Kind, Complete: r.Complete, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, Since: r.Since, SyncedTo: r.SyncedTo,
 		Program: r.Program, Mapping: r.Mapping, Files: len(r.Files), Rows: map[string]int64{}, Pages: map[string]int64{},
 	}
+	d.Encrypted = r.Sealed != nil
 	for _, f := range r.Files {
 		d.Bytes += f.Bytes
 		d.Encrypted = d.Encrypted || len(f.Key) > 0

@@ -24,6 +24,7 @@
 //
 // # Encryption
 //
-// An encrypted file ends in .parquet.enc; see Encrypt. Its key is fresh, sealed by the caller, and kept in FileInfo.Key. The
-// manifest is not encrypted: it tells names of tables, sizes, the first and last id of each file, and names of teammates and tags.
+// An encrypted file ends in .parquet.enc; see Encrypt. Its key is fresh, sealed by the caller, and kept in FileInfo.Key. Of the
+// manifest, the names of the workspace, its teammates, teams, tags and so on are encrypted in the same way (Manifest.Sealed; manifests of version
+// 1 show them). What else it tells is open to all: organisation and run, times, settings, names of tables, sizes, the first and last id of each file.
 package parquet

@@ -12,8 +12,14 @@ import (
 	"haloingest/pipeline/record"
 )
 
-// ManifestVersion is the version of the manifest's own format.
-const ManifestVersion = 1
+// ManifestVersion is the version of the manifest's own format: the newest that is known. A manifest has the least one that says what it has
+// to say, so that older programs read it if they can.
+const (
+	ManifestVersion = versionSealed
+
+	versionFirst  = 1
+	versionSealed = 2 // has Sealed
+)
 
 // Manifest says what of a run is part of the snapshot. It is written anew, whole, whenever it changes.
 type Manifest struct {
@@ -30,12 +36,67 @@ type Manifest struct {
 	Complete   bool              `json:"complete"`
 	// Since and SyncedTo are the run's span: what changed from Since on (zero: ever) and before SyncedTo has been read. SyncedTo is zero unless the run was
 	// complete and moved the connection's bookmark (a part, a sample and a retry do not). A replay continues the bookmark from run to run by them.
-	Since     time.Time         `json:"since,omitzero"`
-	SyncedTo  time.Time         `json:"synced_to,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
+	SyncedTo time.Time `json:"synced_to,omitzero"`
+	// Reference are the names that rows were made with; nil if they are not known, or Sealed.
 	Reference *record.Reference `json:"reference,omitempty"`
-	Files     []FileInfo        `json:"files"` // in order of stream, Seq, layer and table
+	Sealed    *Sealed           `json:"sealed,omitempty"` // what an encrypted snapshot does not show
+	Files     []FileInfo        `json:"files"`            // in order of stream, Seq, layer and table
 	// Sum is the SHA-256, hexadecimal, of the manifest's JSON with an empty Sum, so that a manifest whose bytes have changed is known for it.
 	Sum string `json:"sum"`
+}
+
+// Sealed is a part of a manifest that is encrypted, by Encrypt for the manifest's path.
+type Sealed struct {
+	Key       []byte `json:"key"`       // the part's own key, sealed like that of a file
+	Reference []byte `json:"reference"` // JSON of a record.Reference
+}
+
+// seal hides what of the manifest is about people.
+func (m *Manifest) seal(seal SealFunc) error {
+	if m.Reference == nil {
+		return nil
+	}
+	raw, err := json.Marshal(m.Reference)
+	if err != nil {
+		return fmt.Errorf("encode the names of run %s: %w", m.Run, err)
+	}
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	path := ManifestPath(m.Org, m.Run)
+	var out bytes.Buffer
+	w, err := Encrypt(&out, key, path)
+	if err != nil {
+		return err
+	}
+	if _, err = w.Write(raw); err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("encrypt the names of run %s: %w", m.Run, err)
+	}
+	sealed, err := seal(path, key)
+	if err != nil {
+		return err
+	}
+	m.Reference, m.Sealed = nil, &Sealed{Key: sealed, Reference: out.Bytes()}
+	return nil
+}
+
+// Open decrypts the names of the manifest at path. key is Key, opened. The error wraps ErrDecrypt where a byte has changed, or the key or the
+// path is another one.
+func (s *Sealed) Open(path string, key []byte) (*record.Reference, error) {
+	raw, err := Decrypt(s.Reference, key, path)
+	if err != nil {
+		return nil, err
+	}
+	out := new(record.Reference)
+	if err := json.Unmarshal(raw, out); err != nil {
+		return nil, fmt.Errorf("names in %s: %w", path, err)
+	}
+	return out, nil
 }
 
 // Encode returns the manifest as it is stored, with its Sum.

@@ -86,7 +86,7 @@ func TestATinySnapshotLooksAsItAlwaysDid(t *testing.T) {
 		info.Bytes, info.SHA256 = 0, "" // they depend on the compressor's version
 		m.Files = append(m.Files, info)
 	}
-	if err := parquet.WriteManifest(noTimeout, dir, m); err != nil {
+	if err := parquet.WriteManifest(noTimeout, dir, nil, m); err != nil {
 		t.Fatal(err)
 	}
 	raw := content(t, dir, parquet.ManifestPath(org, run))
@@ -116,7 +116,7 @@ func TestAManifestIsReadAsItWasWrittenOrNotAtAll(t *testing.T) {
 	}
 	m := tiny()
 	m.Files = []parquet.FileInfo{{Path: "p", Layer: "rows", Stream: "s", Table: "t", Seq: 3, Rows: 4, Bytes: 5, SHA256: "6", First: "7", Last: "8", Buckets: []string{"9"}, Key: []byte{1, 2}}}
-	if err := parquet.WriteManifest(noTimeout, dir, m); err != nil {
+	if err := parquet.WriteManifest(noTimeout, dir, nil, m); err != nil {
 		t.Fatal(err)
 	}
 	raw := content(t, dir, parquet.ManifestPath(org, run))
@@ -124,7 +124,7 @@ func TestAManifestIsReadAsItWasWrittenOrNotAtAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Version, m.Schema, m.Digest, m.Sum = parquet.ManifestVersion, parquet.SchemaVersion, record.DigestVersion, got.Sum
+	m.Version, m.Schema, m.Digest, m.Sum = 1, parquet.SchemaVersion, record.DigestVersion, got.Sum
 	if diff := cmp.Diff(m, got); diff != "" {
 		t.Errorf("manifest (-written +read):\n%s", diff)
 	}
@@ -242,6 +242,64 @@ func TestEveryPathIsReadBack(t *testing.T) {
 			t.Errorf("%s is read as %+v, %v", n.Path(), got, ok)
 		}
 	})
+}
+
+func TestTheManifestOfAnEncryptedSnapshotShowsNoNames(t *testing.T) {
+	store := newMemory()
+	keys := map[string][]byte{}
+	seal := func(path string, key []byte) ([]byte, error) {
+		keys[path] = bytes.Clone(key)
+		return []byte("sealed"), nil
+	}
+	m := tiny()
+	m.Reference.Workspace.Name = "planted-workspace"
+	m.Reference.Admins = map[string]record.Admin{"7": {Name: "planted-name", Email: "planted@example.com"}}
+	names := *m.Reference
+	if err := parquet.WriteManifest(noTimeout, store, seal, m); err != nil {
+		t.Fatal(err)
+	}
+	path := parquet.ManifestPath(org, run)
+	first := bytes.Clone(store.files[path])
+	if bytes.Contains(first, []byte("planted")) || bytes.Contains(first, []byte("Support")) {
+		t.Errorf("it shows names:\n%s", first)
+	}
+	if m.Reference == nil || m.Reference.Workspace.Name != names.Workspace.Name {
+		t.Error("the caller's manifest has lost its names")
+	}
+	got, err := parquet.DecodeManifest(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Version != 2 || got.Reference != nil || string(got.Sealed.Key) != "sealed" {
+		t.Errorf("version %d, reference %v, sealed %v", got.Version, got.Reference, got.Sealed)
+	}
+	opened, err := got.Sealed.Open(path, keys[path])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&names, opened); diff != "" {
+		t.Errorf("names (-written +read):\n%s", diff)
+	}
+	if _, err := got.Sealed.Open(path+"x", keys[path]); !errors.Is(err, parquet.ErrDecrypt) {
+		t.Errorf("in another place: %v", err)
+	}
+	before := keys[path]
+	if err := parquet.WriteManifest(noTimeout, store, seal, m); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(before, keys[path]) {
+		t.Error("a key is used twice")
+	}
+	if _, err := got.Sealed.Open(path, keys[path]); !errors.Is(err, parquet.ErrDecrypt) {
+		t.Errorf("with another key: %v", err)
+	}
+	m.Reference = nil // a run that has not read them yet
+	if err := parquet.WriteManifest(noTimeout, store, seal, m); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parquet.DecodeManifest(store.files[path]); err != nil || got.Version != 1 || got.Sealed != nil {
+		t.Errorf("without names: %+v, %v", got, err)
+	}
 }
 
 func TestAnEncryptedFileOpensWithItsKeyInItsPlaceOnly(t *testing.T) {

@@ -7,9 +7,18 @@ import (
 	"strings"
 )
 
-// WriteManifest writes the manifest of a run in place of its last one, as the version that this program writes.
-func WriteManifest(ctx context.Context, store Store, m Manifest) error {
-	m.Version, m.Schema, m.Digest = ManifestVersion, SchemaVersion, digestVersion
+// WriteManifest writes the manifest of a run in place of its last one, as the version that this program writes. With seal, the snapshot is
+// encrypted: the names that people have given to things, and their own, are encrypted too, under a key of their own.
+func WriteManifest(ctx context.Context, store Store, seal SealFunc, m Manifest) error {
+	m.Version, m.Schema, m.Digest = versionFirst, SchemaVersion, digestVersion
+	if seal != nil {
+		if err := m.seal(seal); err != nil {
+			return err
+		}
+	}
+	if m.Sealed != nil {
+		m.Version = versionSealed
+	}
 	if m.Files == nil {
 		m.Files = []FileInfo{}
 	}

@@ -38,13 +38,36 @@ type Snapshot struct {
 	Org    record.UUID
 	Runs   []*Run // in the order in which they began
 	store  Store
-	unseal func(path string, sealed []byte) ([]byte, error)
+	unseal unsealFunc
 }
+
+type unsealFunc = func(path string, sealed []byte) (key []byte, err error)
 
 // Run is one run of a snapshot: what its manifest says. The fingerprints of its files are there for Verify only.
 type Run struct {
 	file.Manifest
-	Path string // of the manifest
+	Path   string // of the manifest
+	unseal unsealFunc
+}
+
+// Reference are the names that the run's rows were made with, nil if they are not known. Of an encrypted snapshot they are opened anew each time:
+// the error wraps ErrSealed, is one of Options.Unseal, or a *CorruptError.
+func (r *Run) Reference() (*record.Reference, error) {
+	if r.Sealed == nil {
+		return r.Manifest.Reference, nil
+	}
+	if r.unseal == nil {
+		return nil, fmt.Errorf("read %s: %w", r.Path, ErrSealed)
+	}
+	key, err := r.unseal(r.Path, r.Sealed.Key)
+	if err != nil {
+		return nil, err
+	}
+	reference, err := r.Sealed.Open(r.Path, key)
+	if err != nil {
+		return nil, &CorruptError{File: r.Path, What: "has names that cannot be decrypted", Err: err}
+	}
+	return reference, nil
 }
 
 // Location names the store.
@@ -53,7 +76,7 @@ func (s *Snapshot) Location() string { return s.store.Location() }
 // Open reads and checks the manifests, and that the files they name are there in their sizes. What is wrong is an error that wraps
 // ErrNoSnapshot, or an *OrgError, *RunError, *VersionError or *CorruptError; other errors are the store's.
 func Open(ctx context.Context, store Store, o Options) (*Snapshot, error) {
-	runs, err := manifests(ctx, store)
+	runs, err := manifests(ctx, store, o.Unseal)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +133,7 @@ func choose(location string, runs []*Run, o Options) (record.UUID, []*Run, error
 const manifestFolder = "manifest/"
 
 // manifests reads all manifests in the order in which their runs began.
-func manifests(ctx context.Context, store Store) ([]*Run, error) {
+func manifests(ctx context.Context, store Store, unseal unsealFunc) ([]*Run, error) {
 	entries, err := store.List(ctx, manifestFolder)
 	if err != nil {
 		return nil, err
@@ -120,7 +143,7 @@ func manifests(ctx context.Context, store Store) ([]*Run, error) {
 		if !isManifest(e) {
 			continue
 		}
-		r, err := manifest(ctx, store, e)
+		r, err := manifest(ctx, store, e, unseal)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +171,7 @@ func sortRuns(runs []*Run) {
 // maxManifest is far above what a workspace of tens of millions of objects needs.
 const maxManifest = 1 << 30
 
-func manifest(ctx context.Context, store Store, e file.Entry) (*Run, error) {
+func manifest(ctx context.Context, store Store, e file.Entry, unseal unsealFunc) (*Run, error) {
 	if e.Size > maxManifest {
 		return nil, corrupt(e.Path, "has %d bytes: that is no manifest", e.Size)
 	}
@@ -160,7 +183,7 @@ func manifest(ctx context.Context, store Store, e file.Entry) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Run{Manifest: m, Path: e.Path}, nil
+	return &Run{Manifest: m, Path: e.Path, unseal: unseal}, nil
 }
 
 // decodeManifest reads a manifest and checks it against itself.

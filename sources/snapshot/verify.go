@@ -90,6 +90,14 @@ func (v *Verifier) Verify(ctx context.Context, store Store, o Options) (Verifica
 		}
 	}
 	v.out.Runs, v.out.Incomplete = len(runs), unfinished(runs)
+	for _, r := range runs {
+		var broken *CorruptError
+		if _, err := r.Reference(); errors.As(err, &broken) {
+			v.find(broken)
+		} else if err != nil {
+			return v.out, err
+		}
+	}
 	type work struct {
 		s   *Snapshot
 		seg Segment
@@ -134,7 +142,7 @@ func (v *Verifier) manifests(ctx context.Context, store Store, o Options, named 
 			continue
 		}
 		seen, named[e.Path] = true, true
-		r, err := manifest(ctx, store, e)
+		r, err := manifest(ctx, store, e, o.Unseal)
 		var broken *CorruptError
 		if errors.As(err, &broken) {
 			v.find(broken)

@@ -95,5 +95,5 @@ func (l *Live) Publish(ctx context.Context) error {
 		m.Complete, m.FinishedAt = true, time.Now().UTC().Truncate(time.Microsecond)
 		m.SyncedTo = k.began.Add(-max(time.Since(server), 0))
 	}
-	return parquet.WriteManifest(ctx, k.target.Store, m)
+	return parquet.WriteManifest(ctx, k.target.Store, k.target.Seal, m)
 }

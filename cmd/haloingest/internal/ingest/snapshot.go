@@ -128,7 +128,7 @@ func (k *keeper) save(ctx context.Context, finished time.Time, outcome *postgres
 		}
 		m.Files = append(m.Files, info)
 	}
-	if err := parquet.WriteManifest(ctx, k.Store, m); err != nil {
+	if err := parquet.WriteManifest(ctx, k.Store, k.Seal, m); err != nil {
 		return err
 	}
 	// A long manifest is written less often, so that it never takes more than a small part of the time.

@@ -127,8 +127,11 @@ func (r *Run) remap(ctx, read context.Context, s *snapshot.Run, stream snapshot.
 	left, _ := snapshot.Left(stream.Segments, r.done)
 	r.progress.skip(stream.Name, stream.Segments, left)
 	var reference record.Reference
-	if s.Reference != nil {
-		reference = *s.Reference
+	switch names, err := s.Reference(); {
+	case err != nil:
+		return err
+	case names != nil:
+		reference = *names
 	}
 	p := pipeline.New(pipeline.Options{Buffer: -1, RejectLimit: everyReject})
 	objects := pipeline.From(p, r.runner.Snapshot.Objects(left, ingest.Remade...), nil)

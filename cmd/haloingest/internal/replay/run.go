@@ -121,26 +121,28 @@ const (
 
 func (r *Runner) start(ctx context.Context, lease *postgres.Lease, request Request) (*Run, error) {
 	out := &Run{runner: r, request: request, lease: lease, sinks: make(map[string]*laneSink)}
-	out.synced = bookmark(r.Snapshot, r.Connection)
+	of, err := workspace(r.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	out.synced = bookmark(r.Snapshot, r.Connection, of)
 	params := map[string]string{
 		paramSnapshot:                 r.Snapshot.Location(),
 		paramRuns:                     runs(r.Snapshot),
-		paramWorkspace:                workspace(r.Snapshot),
+		paramWorkspace:                of,
 		parquet.MappingUserIDField:    out.mapping(parquet.MappingUserIDField),
 		parquet.MappingCompanyIDField: out.mapping(parquet.MappingCompanyIDField),
 	}
-	if to := bookmark(r.Snapshot, nil); !to.IsZero() {
+	if to := bookmark(r.Snapshot, nil, of); !to.IsZero() {
 		params[paramSyncedTo] = to.Format(time.RFC3339Nano)
 	}
 	if request.Remap {
 		params[paramRemap] = "true"
-		var err error
 		if out.rules, err = ingest.Rules(ctx, r.DB, r.Snapshot.Org); err != nil {
 			return nil, err
 		}
 		ingest.LearnBy(params, out.rules, r.Distiller)
 	}
-	var err error
 	out.run, err = r.DB.StartRun(ctx, lease, postgres.RunSpec{Kind: Kind, Params: params, Restart: request.Restart})
 	if err != nil {
 		return nil, err
@@ -172,15 +174,19 @@ func runs(s *snapshot.Snapshot) string {
 }
 
 // workspace is the id of the workspace that the snapshot is of, "" if it is not told or not the same in all runs.
-func workspace(s *snapshot.Snapshot) string {
+func workspace(s *snapshot.Snapshot) (string, error) {
 	id := ""
 	for i, r := range s.Runs {
-		if r.Reference == nil || i > 0 && r.Reference.Workspace.ID != id {
-			return ""
+		reference, err := r.Reference()
+		if err != nil {
+			return "", err
 		}
-		id = r.Reference.Workspace.ID
+		if reference == nil || i > 0 && reference.Workspace.ID != id {
+			return "", nil
+		}
+		id = reference.Workspace.ID
 	}
-	return id
+	return id, nil
 }
 
 // mapping is a setting of the run: asked for, else the connection's, else the one with which the newest run was made.
@@ -206,12 +212,12 @@ func (r *Run) mapping(setting string) string {
 }
 
 // bookmark is up to where all changes are known once the snapshot is loaded: the spans of its complete runs, as far as they join without
-// a gap, to what the connection has read by itself or to a complete backfill. It is zero if that is no further than where the connection is, or if the snapshot is of
+// a gap, to what the connection has read by itself or to a complete backfill. of is the snapshot's workspace. It is zero if that is no further than where the connection is, or if the snapshot is of
 // another workspace.
-func bookmark(s *snapshot.Snapshot, c *connection.Connection) time.Time {
+func bookmark(s *snapshot.Snapshot, c *connection.Connection, of string) time.Time {
 	var at time.Time
 	if c != nil {
-		if id := workspace(s); id == "" || id != c.Workspace.ID {
+		if of == "" || of != c.Workspace.ID {
 			return time.Time{}
 		}
 		at = c.SyncedTo
@@ -310,7 +316,7 @@ func (r *Run) notes() []string {
 				s.Kind, s.StartedAt.UTC().Format("2006-01-02 15:04:05 UTC"), s.Manifest.Run))
 		}
 	}
-	if bookmark(r.runner.Snapshot, nil).IsZero() {
+	if bookmark(r.runner.Snapshot, nil, "").IsZero() {
 		notes = append(notes, "The snapshot has no complete backfill that reads everything, so it does not say up to when changes are known.")
 	}
 	return notes

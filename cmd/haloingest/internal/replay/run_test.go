@@ -57,7 +57,12 @@ func TestTheBookmarkGoesAsFarAsChangesAreKnownWithoutAGap(t *testing.T) {
 			if tt.want > 0 {
 				want = day(tt.want)
 			}
-			if got := bookmark(&snapshot.Snapshot{Runs: tt.runs}, tt.conn); !got.Equal(want) {
+			s := &snapshot.Snapshot{Runs: tt.runs}
+			of, err := workspace(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := bookmark(s, tt.conn, of); !got.Equal(want) {
 				t.Errorf("%v, want %v", got, want)
 			}
 		})
