@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -305,36 +306,45 @@ func TestPasswordsThatEverybodyTriesFirstAreRefused(t *testing.T) {
 	}
 }
 
-// Two who take each other's powers at once do not leave nobody.
+// Two who take each other's powers at once do not leave nobody. Both are held up at their last statement, so that neither is first.
 func TestThereIsAlwaysAnOverseer(t *testing.T) {
 	t.Parallel()
 	h := open(t, access.Options{})
 	users := h.gate.Users()
-	both := []access.User{h.person("a", true, nil), h.person("b", true, nil)}
-	for range 20 {
-		start := make(chan struct{})
-		var group sync.WaitGroup
-		for _, u := range both {
-			if err := users.SetDisabled(h.as(), u.ID, false); err != nil {
-				t.Fatal(err)
+	both := []access.User{h.person("ada", true, nil), h.person("bob", true, nil)}
+	tx, err := h.db.Pool().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE ingest.audit IN SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for _, u := range both {
+		group.Go(func() {
+			var input *access.InputError
+			if err := users.SetDisabled(h.as(), u.ID, true); err != nil && !errors.As(err, &input) {
+				t.Error(err)
 			}
-			group.Go(func() {
-				<-start
-				var input *access.InputError
-				if err := users.SetDisabled(h.as(), u.ID, true); err != nil && !errors.As(err, &input) {
-					t.Error(err)
-				}
-			})
+		})
+	}
+	for waiting, deadline := 0, time.Now().Add(time.Minute); waiting < 2; time.Sleep(10 * time.Millisecond) {
+		err := h.db.Pool().QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d wait, %v", waiting, err)
 		}
-		close(start)
-		group.Wait()
-		list, err := users.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.ContainsFunc(list, func(u access.User) bool { return u.Overseer && !u.Disabled }) {
-			t.Fatal("there is no overseer any more")
-		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	group.Wait()
+	list, err := users.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(list, func(u access.User) bool { return u.Overseer && !u.Disabled }) {
+		t.Error("there is no overseer any more")
 	}
 }
 
