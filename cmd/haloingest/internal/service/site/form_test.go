@@ -269,6 +269,41 @@ func TestSettingsAreChangedByForms(t *testing.T) {
 	}
 }
 
+func TestAnOperatorNeedNotWaitForTheNextTry(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	org, other := orgN(1), orgN(2)
+	for _, o := range []record.UUID{org, other} {
+		l.put(o, "Acme")
+		l.must(l.queue.Backfill(context.Background(), nil, o, work.BackfillOptions{}))
+	}
+	l.exec(`UPDATE ingest.river_job SET state = 'retryable', attempt = 3, scheduled_at = now() + interval '8 min',
+		errors = array[jsonb_build_object('error', 'read contacts: 503 service_unavailable', 'at', now(), 'attempt', 3, 'trace', '')]`)
+	due := func() (n int) {
+		return scalar[int](l, `SELECT count(*) FROM ingest.river_job WHERE state = 'available' AND scheduled_at <= now() AND args->>'org' = $1`, org.String())
+	}
+	base := orgURL(org.String())
+	if page := l.visit(member(access.Viewer)).get(base); strings.Contains(page.body, "Try now") {
+		t.Error("who may only look is offered to try")
+	}
+	v := l.visit(member(access.Operator))
+	v.get(base).want(t, 200, "by itself in ", "Try now", `action="`+base+`/try-now"`)
+	if due() != 0 {
+		t.Fatal("to look at it changes it")
+	}
+	page := v.post(base + "/try-now")
+	page.want(t, 200, "It is tried now")
+	if page.at != base+"?said=try-now" || strings.Contains(page.body, "Try now") {
+		t.Errorf("%s offers it again", page.at)
+	}
+	if due() != 1 || scalar[int](l, `SELECT count(*) FROM ingest.river_job WHERE state = 'retryable'`) != 1 {
+		t.Error("it is another organisation's job that is tried, or none")
+	}
+	if all := strings.Join(l.audits, "\n"); !strings.Contains(all, org.String()+" try now") {
+		t.Errorf("audited: %s", all)
+	}
+}
+
 func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -278,7 +313,7 @@ func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
 	l.site.o.Audit = func(context.Context, record.UUID, string, map[string]string) error { return fmt.Errorf("no room") }
 	v := l.visit(member(access.Admin))
 	base := orgURL(org.String())
-	for path, form := range map[string][]string{"/sync": nil, "/backfill": nil, "/read-again": nil, "/rejects/retry": nil, "/ingest": {"ingest", "off"}, "/refresh": {"activity_refresh", "1h"},
+	for path, form := range map[string][]string{"/sync": nil, "/backfill": nil, "/try-now": nil, "/read-again": nil, "/rejects/retry": nil, "/ingest": {"ingest", "off"}, "/refresh": {"activity_refresh", "1h"},
 		"/webhook-secret": {"webhook_secret", "x"}, "/disconnect": {"confirm", "yes"}, "/fields": {"user_id_field", "email", "company_id_field", "name"}} {
 		v.post(base+path, form...).want(t, 500, "Something went wrong here")
 	}
@@ -294,7 +329,7 @@ func TestNothingIsOfferedThatOneMayNotDo(t *testing.T) {
 	l.put(org, "Acme")
 	l.rich(org)
 	base := orgURL(org.String())
-	for role, allowed := range map[access.Role][]string{access.Viewer: nil, access.Operator: {"/sync", "/ingest", "/rejects/retry", "/backfill"}, access.Admin: {"/"}} {
+	for role, allowed := range map[access.Role][]string{access.Viewer: nil, access.Operator: {"/sync", "/try-now", "/ingest", "/rejects/retry", "/backfill"}, access.Admin: {"/"}} {
 		v := l.visit(member(role))
 		for _, path := range []string{"", "/runs", "/rejects", "/checklist", "/settings"} {
 			page := v.get(base + path)

@@ -18,6 +18,7 @@ var said = map[string]frame.Notice{
 	"disconnected":    {Tone: "good", Text: "Disconnected. The token and the webhook secret are deleted; all rows stay."},
 	"sync":            {Tone: "good", Text: "A sync has been queued."},
 	"backfill":        {Tone: "good", Text: "Queued. It goes on from where it was stopped."},
+	"try-now":         {Tone: "good", Text: "It is tried now."},
 	"again":           {Tone: "good", Text: "Queued. Everything is read again from the beginning."},
 	"ingest-on":       {Tone: "good", Text: "Ingest is on. A sync has been queued that reads what changed meanwhile."},
 	"ingest-off":      {Tone: "good", Text: "Ingest is off. Neither sync nor webhooks change anything until it is on again."},

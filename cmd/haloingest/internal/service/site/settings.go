@@ -118,6 +118,11 @@ func (s *Site) backfill(_ http.ResponseWriter, r *http.Request) error {
 	}, "", "backfill")
 }
 
+// tryNow ends the wait for the next try of what has failed.
+func (s *Site) tryNow(_ http.ResponseWriter, r *http.Request) error {
+	return s.act(r, "try now", nil, func(c connection.Connection) error { return s.o.Queue.TryNow(r.Context(), c.Org) }, "", "try-now")
+}
+
 func (s *Site) readAgain(_ http.ResponseWriter, r *http.Request) error {
 	return s.act(r, "read everything again", nil, func(c connection.Connection) error {
 		return s.o.Queue.Backfill(r.Context(), nil, c.Org, work.BackfillOptions{Restart: true})

@@ -110,6 +110,7 @@ func (s *Site) Routes() []access.Route {
 		get("/settings", access.Viewer, s.settings),
 		post("/sync", access.Operator, s.sync),
 		post("/backfill", access.Operator, s.backfill),
+		post("/try-now", access.Operator, s.tryNow),
 		post("/rejects/retry", access.Operator, s.retry),
 		post("/ingest", access.Operator, s.ingest),
 		get("/connect", access.Admin, s.connectForm),

@@ -37,7 +37,7 @@ type standing struct {
 	Why        string // what was said by Intercom, the database or the program: for people, from outside
 	Do         string // what to do about it
 	// What is offered to who may.
-	Sync, GoOn, Restart, TurnOn, Connect bool
+	Sync, GoOn, TryNow, Restart, TurnOn, Connect bool
 }
 
 const (
@@ -143,7 +143,7 @@ func queued(f facts) (standing, bool) {
 			return standing{Key: stWaiting, Tone: "busy", Head: "About to begin " + name, Why: j.Error,
 				Text: "It is queued, and a worker takes it up within seconds."}, true
 		case work.JobRetrying:
-			s := standing{Key: stRetrying, Tone: "open", Head: page.Capital(name) + " was interrupted", Why: j.Error,
+			s := standing{Key: stRetrying, Tone: "open", Head: page.Capital(name) + " was interrupted", Why: j.Error, TryNow: true,
 				Text: "Nothing is lost: what was read is stored, and it goes on from there by itself."}
 			if wait := j.Due.Sub(f.At); wait > 0 {
 				s.Text = fmt.Sprintf("Nothing is lost: what was read is stored. It goes on from there by itself in %s.", page.Span(wait))

@@ -35,7 +35,7 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		"nobody takes it up":                    {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobWaiting, time.Hour, "")}, stStuck, standing{}},
 		"it runs":                               {facts{Known: true, Conn: conn, Last: run("backfill", postgres.RunRunning, 0, "")}, stRunning, standing{}},
 		"a job runs whose run has not begun":    {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobRunning, time.Second, "")}, stRunning, standing{}},
-		"it is tried again by itself":           {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobRetrying, time.Minute, "503")}, stRetrying, standing{}},
+		"it is tried again by itself":           {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobRetrying, time.Minute, "503")}, stRetrying, standing{TryNow: true}},
 		"the token was revoked":                 {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobPaused, time.Minute, "401 unauthorized")}, stFailed, standing{Connect: true}},
 		"a job has failed for good":             {facts{Known: true, Conn: conn, Jobs: job("backfill", work.JobFailed, time.Minute, "too many rejects")}, stFailed, standing{GoOn: true}},
 		"a command's backfill has failed":       {facts{Known: true, Conn: conn, Last: run("backfill", postgres.RunFailed, time.Hour, "disk full")}, stFailed, standing{GoOn: true}},
@@ -56,7 +56,7 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		if got.Key != tt.key {
 			t.Errorf("%s: it stands %q, want %q", name, got.Key, tt.key)
 		}
-		if offered := (standing{Sync: got.Sync, GoOn: got.GoOn, Restart: got.Restart, TurnOn: got.TurnOn, Connect: got.Connect}); offered != tt.offered {
+		if offered := (standing{Sync: got.Sync, GoOn: got.GoOn, Restart: got.Restart, TurnOn: got.TurnOn, Connect: got.Connect, TryNow: got.TryNow}); offered != tt.offered {
 			t.Errorf("%s: it offers %+v, want %+v", name, offered, tt.offered)
 		}
 		if got.Head == "" || got.Text == "" || got.Tone == "" {

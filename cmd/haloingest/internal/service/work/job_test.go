@@ -204,6 +204,26 @@ func TestAskedToStopAJobEndsAndTheNextGoesOn(t *testing.T) {
 	}
 }
 
+func TestWhoeverAsksNeedNotWaitForTheNextTry(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	org, sim := p.connect(1, small)
+	p.must(sim.SetFaults(intercomtest.Fault{Kind: intercomtest.FaultServerError, Rate: 1}))
+	o := p.options()
+	o.FirstRetry, o.LongestRetry = time.Hour, time.Hour
+	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
+	p.start(o)
+	p.eventually("the failure", p.state(org, KindBackfill, JobRetrying))
+	p.must(sim.SetFaults())
+	p.must(p.queue.TryNow(t.Context(), orgOf(2)))
+	if j, _ := p.job(org, KindBackfill); j.State != JobRetrying || time.Until(j.Due) < 30*time.Minute {
+		t.Errorf("asked for another organisation: %+v", j)
+	}
+	p.must(p.queue.TryNow(t.Context(), org))
+	p.eventually("the backfill", p.synced(org))
+	p.must(p.queue.TryNow(t.Context(), org)) // of nothing that waits: no error
+}
+
 func TestProgressIsSeenFromOutside(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

@@ -275,6 +275,17 @@ func (q *Queue) Stop(ctx context.Context, org record.UUID) error {
 	return nil
 }
 
+// TryNow ends the wait of org's jobs that have failed and are to be tried again later. A worker takes them up within about a second; those that wait
+// for something else, or are paused, go on doing so.
+func (q *Queue) TryNow(ctx context.Context, org record.UUID) error {
+	_, err := q.db.Pool().Exec(ctx, `UPDATE ingest.river_job SET state = 'available', scheduled_at = clock_timestamp()
+		WHERE args->>'org' = $1 AND finalized_at IS NULL AND state = 'retryable'`, org.String())
+	if err != nil {
+		return fmt.Errorf("try the jobs of %s now: %w", org, err)
+	}
+	return nil
+}
+
 // Depth is how many jobs of a queue are in one state.
 type Depth struct {
 	Queue string
