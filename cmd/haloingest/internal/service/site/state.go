@@ -154,13 +154,13 @@ func queued(f facts) (standing, bool) {
 				continue // said as such
 			}
 			return standing{Key: stFailed, Tone: "bad", Head: page.Capital(name) + " is paused", Why: j.Error, Connect: true,
-				Text: "What was read is stored; it goes on from there.", Do: advice(j.Error)}, true
+				Text: "What was read is stored; it goes on from there.", Do: advice(j.Cause, j.Error)}, true
 		case work.JobFailed:
 			if f.Last != nil && f.Last.Kind == j.Kind && f.Last.State == postgres.RunComplete && f.Last.FinishedAt.After(j.Since) {
 				continue
 			}
-			return standing{Key: stFailed, Tone: "bad", Head: page.Capital(name) + " failed", Why: j.Error, GoOn: long, Sync: !long, Connect: tokenAtFault(j.Error),
-				Text: "What was read before is stored; it goes on from there.", Do: advice(j.Error)}, true
+			return standing{Key: stFailed, Tone: "bad", Head: page.Capital(name) + " failed", Why: j.Error, GoOn: long, Sync: !long, Connect: tokenAtFault(j.Cause, j.Error),
+				Text: "What was read before is stored; it goes on from there.", Do: advice(j.Cause, j.Error)}, true
 		}
 	}
 	return standing{}, false
@@ -178,8 +178,8 @@ func unread(f facts) standing {
 	r := f.Last
 	switch {
 	case r != nil && r.Kind == "backfill" && r.State == postgres.RunFailed:
-		return standing{Key: stFailed, Tone: "bad", Head: "Reading the history failed", Why: r.Error, GoOn: true, Connect: tokenAtFault(r.Error),
-			Text: "What was read before is stored; it goes on from there.", Do: advice(r.Error)}
+		return standing{Key: stFailed, Tone: "bad", Head: "Reading the history failed", Why: r.Error, GoOn: true, Connect: tokenAtFault("", r.Error),
+			Text: "What was read before is stored; it goes on from there.", Do: advice("", r.Error)}
 	case r != nil && r.Kind == "backfill" && r.State == postgres.RunInterrupted:
 		return standing{Key: stInterrupted, Tone: "open", Head: "Reading the history was interrupted", Why: r.Error, GoOn: true,
 			Text: "What was read is stored, and it goes on from there as soon as somebody says so."}
@@ -197,8 +197,8 @@ func synced(f facts) standing {
 				return standing{Key: stPartial, Tone: "bad", Head: page.Capital(list(skipped)) + " could not be read", Why: skippedWhy(*r), Sync: true, Connect: true,
 					Text: "Everything else is in step.", Do: "Give the app of this token that permission in Intercom's Developer Hub. The next sync reads what is missing."}
 			}
-			return standing{Key: stFailed, Tone: "bad", Head: "The last " + r.Kind + " failed", Why: r.Error, Sync: true, Connect: tokenAtFault(r.Error),
-				Text: "Halo is in step up to the last complete sync. The next one reads everything since.", Do: advice(r.Error)}
+			return standing{Key: stFailed, Tone: "bad", Head: "The last " + r.Kind + " failed", Why: r.Error, Sync: true, Connect: tokenAtFault("", r.Error),
+				Text: "Halo is in step up to the last complete sync. The next one reads everything since.", Do: advice("", r.Error)}
 		}
 	}
 	if f.Conn.FullReadDue {
@@ -236,8 +236,11 @@ func skippedWhy(r postgres.RunInfo) string {
 	return ""
 }
 
-// tokenAtFault reports whether an error of a run means that another token is needed.
-func tokenAtFault(err string) bool {
+// tokenAtFault reports whether an error means that another token is needed. Of a run, such as one of a command, only the words are kept.
+func tokenAtFault(cause work.Cause, err string) bool {
+	if cause != "" {
+		return cause == work.CauseToken || cause == work.CausePermission
+	}
 	for _, word := range []string{"token", "unauthorized", "401", "403 "} {
 		if strings.Contains(err, word) {
 			return true
@@ -246,10 +249,20 @@ func tokenAtFault(err string) bool {
 	return false
 }
 
-// advice says what to do about an error of a run.
-func advice(err string) string {
+// advice says what to do about an error.
+func advice(cause work.Cause, err string) string {
+	switch cause {
+	case work.CauseIntercom:
+		return "Intercom did not answer as it should. Go on when it does again; Intercom's status page tells of outages."
+	case work.CauseDatabase:
+		return "See whether the database can be reached and has room. The service's log has the whole of it under this organisation's id."
+	case work.CauseMasterKey:
+		return "The service has not the master key with which this organisation's token was sealed. Start it with the right one."
+	case work.CausePermission:
+		return "Give the app of this token that permission in Intercom's Developer Hub, or connect again with a token that has it; nothing is read twice."
+	}
 	switch {
-	case tokenAtFault(err):
+	case tokenAtFault(cause, err):
 		return "Intercom does not take the token any more, or not for this. Make a new one in Intercom's Developer Hub and connect again; nothing is read twice."
 	case strings.Contains(err, "rejects") || strings.Contains(err, "too many"):
 		return "So many objects could not be loaded that something in common is wrong with them. Look at the rejects before it goes on."

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -61,6 +62,30 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		}
 		if got.Head == "" || got.Text == "" || got.Tone == "" {
 			t.Errorf("%s: it says nothing: %+v", name, got)
+		}
+	}
+}
+
+// Words of an error may mislead: what kind of failure it was, the job tells.
+func TestWhatToDoFollowsFromTheKindOfFailure(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	const misleading = "read conversation 401: unexpected token"
+	for cause, want := range map[work.Cause]struct {
+		do      string
+		connect bool
+	}{
+		work.CauseIntercom:   {"status page", false},
+		work.CauseDatabase:   {"database can be reached", false},
+		work.CauseMasterKey:  {"master key", false},
+		work.CausePermission: {"that permission", true},
+		work.CauseToken:      {"Make a new one", true},
+		"":                   {"Make a new one", true}, // of a run of a command there are words only
+	} {
+		got := judge(facts{At: now, Known: true, Conn: connection.Connection{Connected: true, IngestEnabled: true},
+			Jobs: []work.Job{{Kind: "backfill", State: work.JobFailed, Since: now, Due: now, Error: misleading, Cause: cause}}})
+		if got.Key != stFailed || !strings.Contains(got.Do, want.do) || got.Connect != want.connect {
+			t.Errorf("%q: %+v", cause, got)
 		}
 	}
 }

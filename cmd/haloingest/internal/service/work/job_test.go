@@ -79,7 +79,7 @@ func TestARevokedTokenIsNotTriedUntilThereIsAnother(t *testing.T) {
 	p.start(p.options())
 	p.eventually("the pause", p.state(org, KindBackfill, JobPaused))
 	j, _ := p.job(org, KindBackfill)
-	if !strings.Contains(j.Error, "refuses the token") || strings.Contains(j.Error, sim.Token) {
+	if !strings.Contains(j.Error, "refuses the token") || strings.Contains(j.Error, sim.Token) || j.Cause != CauseToken {
 		t.Errorf("%+v", j)
 	}
 	// Other organisations' jobs come and go meanwhile; this one asks nothing more.
@@ -214,12 +214,18 @@ func TestWhoeverAsksNeedNotWaitForTheNextTry(t *testing.T) {
 	p.must(p.queue.Backfill(t.Context(), nil, org, BackfillOptions{}))
 	p.start(o)
 	p.eventually("the failure", p.state(org, KindBackfill, JobRetrying))
+	if j, _ := p.job(org, KindBackfill); j.Cause != CauseIntercom {
+		t.Errorf("Intercom's failure is told as %+v", j)
+	}
 	p.must(sim.SetFaults())
 	p.must(p.queue.TryNow(t.Context(), orgOf(2)))
 	if j, _ := p.job(org, KindBackfill); j.State != JobRetrying || time.Until(j.Due) < 30*time.Minute {
 		t.Errorf("asked for another organisation: %+v", j)
 	}
 	p.must(p.queue.TryNow(t.Context(), org))
+	if j, ok := p.job(org, KindBackfill); ok && (j.State != JobWaiting && j.State != JobRunning || j.Cause != "") {
+		t.Errorf("what is tried now is told as %+v", j)
+	}
 	p.eventually("the backfill", p.synced(org))
 	p.must(p.queue.TryNow(t.Context(), org)) // of nothing that waits: no error
 }

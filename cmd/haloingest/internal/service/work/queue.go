@@ -211,6 +211,17 @@ const (
 	JobFailed   JobState = "failed"   // for good, not long ago, and none of its kind since
 )
 
+// Cause is what kind of failure a job's last one was; "" if it was none of these.
+type Cause string
+
+const (
+	CauseToken      Cause = "token"      // Intercom does not take the token
+	CausePermission Cause = "permission" // the token may not do this
+	CauseIntercom   Cause = "intercom"   // Intercom does not answer, or not as it should
+	CauseDatabase   Cause = "database"
+	CauseMasterKey  Cause = "master-key"
+)
+
 // Job is a job that waits or runs, or has failed for good.
 type Job struct {
 	ID      int64       `json:"id"`
@@ -221,6 +232,7 @@ type Job struct {
 	Due     time.Time   `json:"due"`   // when it is taken up, at the earliest
 	Attempt int         `json:"attempt"`
 	Error   string      `json:"error,omitempty"`   // of the last attempt, or why it is paused or waits
+	Cause   Cause       `json:"cause,omitempty"`   // of Error, where that tells of a failure
 	Process string      `json:"process,omitempty"` // that runs it, or ran it last
 }
 
@@ -228,7 +240,7 @@ type Job struct {
 func (q *Queue) Jobs(ctx context.Context, org record.UUID) ([]Job, error) {
 	rows, err := q.db.Pool().Query(ctx, `SELECT j.id, j.kind, j.state::text, coalesce(j.finalized_at, CASE WHEN j.state = 'running' THEN j.attempted_at END, j.created_at),
 			j.scheduled_at, j.attempt, coalesce(j.errors[array_upper(j.errors, 1)]->>'error', ''), coalesce(j.metadata->'`+metaPaused+`'->>'why', ''),
-			coalesce(j.metadata->>'`+metaWaits+`', ''), coalesce(p.name, '')
+			coalesce(j.metadata->>'`+metaWaits+`', ''), coalesce(j.metadata->>'`+metaCause+`', ''), coalesce(p.name, '')
 		FROM (SELECT * FROM ingest.river_job WHERE args->>'org' = $1 AND finalized_at IS NULL
 			UNION ALL SELECT * FROM ingest.river_job f WHERE args @> jsonb_build_object('org', $1::text) AND state IN ('cancelled', 'discarded') AND metadata->'`+metaEnds+`' IS NULL
 				AND NOT EXISTS (SELECT FROM ingest.river_job n WHERE n.args @> jsonb_build_object('org', $1::text) AND n.kind = f.kind AND n.id > f.id)) j
@@ -240,7 +252,7 @@ func (q *Queue) Jobs(ctx context.Context, org record.UUID) ([]Job, error) {
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Job, error) {
 		j := Job{Org: org}
 		var state, failed, paused, waits string
-		if err := row.Scan(&j.ID, &j.Kind, &state, &j.Since, &j.Due, &j.Attempt, &failed, &paused, &waits, &j.Process); err != nil {
+		if err := row.Scan(&j.ID, &j.Kind, &state, &j.Since, &j.Due, &j.Attempt, &failed, &paused, &waits, &j.Cause, &j.Process); err != nil {
 			return j, err
 		}
 		j.Error = failed
@@ -255,6 +267,9 @@ func (q *Queue) Jobs(ctx context.Context, org record.UUID) ([]Job, error) {
 			j.State, j.Error = JobPaused, paused
 		default:
 			j.State, j.Error = JobWaiting, waits
+		}
+		if j.State == JobWaiting || j.State == JobRunning {
+			j.Cause = ""
 		}
 		return j, nil
 	})
@@ -314,6 +329,7 @@ func (q *Queue) Depths(ctx context.Context) ([]Depth, error) {
 const (
 	metaPaused = "paused" // obstacle
 	metaWaits  = "waits"  // for people: what it waits for
+	metaCause  = "cause"  // Cause of the last failure
 	metaStop   = "stop"   // it is asked to stop
 	metaAgain  = "again"  // it is asked to begin anew, with the arguments that it has now
 	metaEnds   = "ends"   // it ends because it was asked to stop, and nothing keeps it from that any more

@@ -112,6 +112,7 @@ func (h *handler[T]) Work(ctx context.Context, job *river.Job[T]) error {
 		defer func() { ended(err, verdict) }()
 	}
 	err = h.do(ctx, t, job.Args)
+	_ = river.MetadataSet(ctx, metaCause, causeOf(err)) // fails outside of a job only
 	verdict = h.w.verdict(ctx, t, err)
 	h.w.stats.count(verdict)
 	return verdict
@@ -206,6 +207,28 @@ func (w *Worker) heldPause() time.Duration { return w.options.FirstRetry / 3 }
 
 // patience is after how many attempts a failure that nobody knows to pass is taken for one that does not.
 const patience = 8
+
+// causeOf is what people can do something about, by the error's type and never by its words.
+func causeOf(err error) Cause {
+	if class, ok := intercom.ClassOf(err); ok {
+		switch class {
+		case intercom.ClassStop:
+			return CauseToken
+		case intercom.ClassScope:
+			return CausePermission
+		case intercom.ClassTemporary, intercom.ClassBusy, intercom.ClassUnreadable:
+			return CauseIntercom
+		}
+		return ""
+	}
+	switch {
+	case errors.Is(err, secret.ErrMasterKey):
+		return CauseMasterKey
+	case errors.Is(err, postgres.ErrDatabase), postgres.Transient(err):
+		return CauseDatabase
+	}
+	return ""
+}
 
 // passing reports whether err is known to pass: an outage of Intercom's or the database's.
 func passing(err error) bool {
