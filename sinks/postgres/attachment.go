@@ -125,12 +125,16 @@ const (
 
 // inventorySQL lists the files that rows of a table name, in pages of rows: all of their messages' attachments, as far as anything is saved of them, and
 // what else is known of their objects (inline files, files in attributes). The last row of a page ends it even if it names no file.
-func inventorySQL(table string) string {
+func (db *DB) inventorySQL(table string) string {
+	from := "public." + table
+	if db.scoped {
+		from = ownView(filesOf(table))
+	}
 	kind := string(record.KindTicket)
 	if table == "transcripts" {
 		kind = string(record.KindConversation)
 	}
-	return `WITH page AS MATERIALIZED (SELECT t.id, t.source_id, t.deleted_at, t.messages FROM public.` + table + ` t
+	return `WITH page AS MATERIALIZED (SELECT t.id, t.source_id, t.deleted_at, t.messages FROM ` + from + ` t
 			WHERE t.org_id = $1 AND t.id > $2 ORDER BY t.id LIMIT $3),
 		named AS (SELECT p.id, p.source_id, p.deleted_at IS NOT NULL AS gone, coalesce(m.value->>'id', '') AS message_id, (f.i - 1)::int AS n, coalesce(f.value->>'url', '') AS url,
 				coalesce(f.value->>'name', '') AS name, coalesce(f.value->>'content_type', '') AS content_type,
@@ -177,7 +181,7 @@ func (db *DB) Attachments(ctx context.Context, org record.UUID) iter.Seq2[Attach
 }
 
 func (db *DB) attachmentPage(ctx context.Context, org record.UUID, kind record.Kind, after record.UUID) (list []Attachment, last record.UUID, err error) {
-	rows, err := db.pool.Query(ctx, inventorySQL(kind.Table()), org, after, attachmentPage)
+	rows, err := db.pool.Query(ctx, db.inventorySQL(kind.Table()), org, after, attachmentPage)
 	if err != nil {
 		return nil, last, wrap(ctx, err, "list attachments of %s", kind.Stream())
 	}

@@ -113,13 +113,28 @@ func Beside(ctx context.Context, tx pgx.Tx, f func() error) error {
 // own are the views by which OrgRole reads tables that cannot have policies: Halo's own, since other roles of Halo's may load them by COPY, which
 // row-level security forbids, and those that are loaded so here. They show what pages need of the session's organisation.
 var own = map[string]string{
-	"public.end_users":   `SELECT org_id, id, source_id, deleted_at FROM public.end_users WHERE org_id = ` + orgSetting,
-	"public.companies":   `SELECT org_id, id, source_id, deleted_at FROM public.companies WHERE org_id = ` + orgSetting,
-	"public.tickets":     `SELECT org_id, id, source_id, deleted_at FROM public.tickets WHERE org_id = ` + orgSetting,
-	"public.transcripts": `SELECT org_id, id, source_id, deleted_at, complete, jsonb_build_object('incomplete', metadata->'incomplete') AS metadata FROM public.transcripts WHERE org_id = ` + orgSetting,
+	"public.end_users":         `SELECT org_id, id, source_id, deleted_at FROM public.end_users WHERE org_id = ` + orgSetting,
+	"public.companies":         `SELECT org_id, id, source_id, deleted_at FROM public.companies WHERE org_id = ` + orgSetting,
+	"public.tickets":           `SELECT org_id, id, source_id, deleted_at FROM public.tickets WHERE org_id = ` + orgSetting,
+	"public.transcripts":       `SELECT org_id, id, source_id, deleted_at, complete, jsonb_build_object('incomplete', metadata->'incomplete') AS metadata FROM public.transcripts WHERE org_id = ` + orgSetting,
+	"public.transcripts_files": filesView("transcripts"),
+	"public.tickets_files":     filesView("tickets"),
 	// Of each diff, its last finding: pages show how many there are.
 	"ingest.diff_findings": `SELECT d.org_id, d.id AS diff_id, f.n FROM ingest.diff_runs d
 		CROSS JOIN LATERAL (SELECT max(n) AS n FROM ingest.diff_findings WHERE org_id = d.org_id AND diff_id = d.id) f WHERE d.org_id = ` + orgSetting,
+}
+
+// flat are the views that are no security barriers. They are read in pages in the order of ids: behind a barrier each page would sort all that follow.
+var flat = map[string]bool{filesOf("transcripts"): true, filesOf("tickets"): true}
+
+// filesOf names in own the view of the files that rows of a table of Halo's name.
+func filesOf(table string) string { return "public." + table + "_files" }
+
+// filesView is a view of the files that rows name, for their inventory: of their messages it shows no more than that.
+func filesView(table string) string {
+	return `SELECT t.org_id, t.id, t.source_id, t.deleted_at, CASE WHEN jsonb_typeof(t.messages) = 'array' THEN
+			(SELECT jsonb_agg(jsonb_build_object('id', m.value->'id', 'attachments', m.value->'attachments')) FROM jsonb_array_elements(t.messages) AS m(value)
+			WHERE jsonb_typeof(m.value->'attachments') = 'array') END AS messages FROM public.` + table + ` t WHERE t.org_id = ` + orgSetting
 }
 
 func ownView(table string) string {
@@ -144,6 +159,7 @@ var loadedByCopy = []string{"seen", "diff_findings"}
 // rights are what OrgRole may do with this program's tables, in the rows of its organisation. ingest.keysets has one row for all, without which
 // no secret can be sealed; FOR SHARE takes the right to update some column of it.
 var rights = map[string][]string{
+	"attachments":       {"SELECT"},
 	"checkpoints":       {"SELECT"},
 	"connection_drafts": {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"connections":       {"SELECT", "INSERT", "UPDATE"},

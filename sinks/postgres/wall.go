@@ -155,7 +155,11 @@ func lackingViews(ctx context.Context, q querier) (list []string, err error) {
 			return nil, err
 		}
 		if !there {
-			list = append(list, "CREATE VIEW "+ownView(table)+" WITH (security_barrier) AS "+strings.Join(strings.Fields(own[table]), " "))
+			barrier := " WITH (security_barrier)"
+			if flat[table] {
+				barrier = ""
+			}
+			list = append(list, "CREATE VIEW "+ownView(table)+barrier+" AS "+strings.Join(strings.Fields(own[table]), " "))
 		}
 	}
 	return list, nil
