@@ -73,10 +73,18 @@ func (q *Queue) backfill(ctx context.Context, tx pgx.Tx, args backfillArgs) erro
 	return nil
 }
 
-// Sync queues a sync of org, unless one waits or runs.
+// Sync queues a sync of org, unless one waits or runs. One that waits for a later moment is due at once; one that is paused stays so.
 func (q *Queue) Sync(ctx context.Context, org record.UUID) error {
-	_, err := q.insert(ctx, nil, syncArgs{org.String()})
-	return err
+	fresh, err := q.insert(ctx, nil, syncArgs{org.String()})
+	if err != nil || fresh {
+		return err
+	}
+	_, err = q.db.Pool().Exec(ctx, `UPDATE ingest.river_job SET state = 'available', scheduled_at = clock_timestamp()
+		WHERE args->>'org' = $1 AND kind = '`+KindSync+`' AND finalized_at IS NULL AND state = 'scheduled' AND NOT metadata ? '`+metaPaused+`'`, org.String())
+	if err != nil {
+		return fmt.Errorf("bring the sync of %s forward: %w", org, err)
+	}
+	return nil
 }
 
 // Refresh queues that org's open and recently active conversations are read again, unless that waits or runs already.

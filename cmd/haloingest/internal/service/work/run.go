@@ -90,6 +90,9 @@ func (w *Worker) work(ctx context.Context, t *task, request ingest.Request) erro
 	case errors.As(err, &crash):
 		w.stats.panics.Add(1)
 		t.log.Error("this is a bug of haloingest; please report it with these lines", "panic", crash.Value, "stack", string(crash.Stack))
+	case err == nil && report.More && request.Kind == ingest.KindSync:
+		t.log.Info("the sync that was cut off is complete; what has changed since it began follows", "run", report.Run.ID, "objects", report.Read)
+		return w.wait(ctx, "the sync that was cut off is complete; what has changed since it began follows", 0)
 	case err == nil && report.More:
 		t.log.Info("job rests: its share of the budget is used up", "run", report.Run.ID, "objects", report.Read)
 		return w.wait(ctx, "its share of the budget is used up; the rest follows", min(runner.Connection.ActivityRefresh, time.Hour))
