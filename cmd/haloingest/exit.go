@@ -94,7 +94,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refusal) && refusal.Why == onboard.MissingScope:
 		return exitIncomplete
-	case errors.As(err, &setting), errors.As(err, &address), errors.As(err, &person), errors.Is(err, access.ErrNoUser):
+	case errors.As(err, &setting), errors.As(err, &address), errors.As(err, &person), errors.Is(err, access.ErrNoUser), errors.Is(err, intercom.ErrTokenForm):
 		return exitUsage
 	case errors.Is(err, pipeline.ErrStopped), errors.Is(err, errInterrupted), errors.Is(err, service.ErrAborted):
 		return exitInterrupted

@@ -116,7 +116,7 @@ func New(region, token string, o Options) (*Client, error) {
 		return nil, errors.New("the Intercom access token is empty")
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the Intercom access token holds blanks or characters that no token has")
+		return nil, ErrTokenForm
 	}
 	o.Version = cmp.Or(o.Version, DefaultVersion)
 	if _, ok := versionOf(o.Version); !ok {

@@ -123,6 +123,9 @@ var (
 	ErrTooLarge = errors.New("the answer is larger than the limit")
 )
 
+// ErrTokenForm is an access token that can be none, whatever Intercom would say of it.
+var ErrTokenForm = errors.New("the Intercom access token holds blanks or characters that no token has")
+
 // classify sorts a failed answer by status and code (fact sheet, section 3). Codes come first,
 // because 401 and 403 are used both for dead tokens and for missing permissions.
 func classify(status int, code string) Class {

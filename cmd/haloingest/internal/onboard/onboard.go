@@ -4,6 +4,7 @@ package onboard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -61,6 +62,9 @@ func (d *Desk) Check(ctx context.Context, region string, token secret.Text) (int
 		return intercom.Access{}, &connection.SettingError{Setting: "token", Want: "an access token of Intercom's"}
 	}
 	client, err := d.o.Client(region, token)
+	if errors.Is(err, intercom.ErrTokenForm) {
+		return intercom.Access{}, &Refusal{Why: TokenForm, Err: fmt.Errorf("nothing was stored: %w", err)}
+	}
 	if err != nil {
 		return intercom.Access{}, err
 	}

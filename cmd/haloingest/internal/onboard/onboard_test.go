@@ -83,6 +83,8 @@ func TestAWorkspaceThatCannotBeConnectedSaysWhyAndStoresNothing(t *testing.T) {
 		"no companies":           {sim: intercomtest.Options{Scopes: all &^ intercomtest.ScopeCompanies}, token: good, why: onboard.MissingScope, missing: []record.Kind{record.KindCompany}, says: "may not read companies;"},
 		"no conversations":       {sim: intercomtest.Options{Scopes: all &^ intercomtest.ScopeConversations}, token: good, why: onboard.MissingScope, missing: []record.Kind{record.KindConversation}, says: "may not read conversations;"},
 		"no tickets":             {sim: intercomtest.Options{Scopes: all &^ intercomtest.ScopeTickets}, token: good, why: onboard.MissingScope, missing: []record.Kind{record.KindTicket}, says: "may not read tickets;"},
+		"not even /me":           {sim: intercomtest.Options{Scopes: all &^ intercomtest.ScopeAdmins}, token: good, why: onboard.MissingScope, says: "403"},
+		"a token with a quote":   {token: secret.NewText("“dG9rOndyb25n”"), why: onboard.TokenForm, says: "characters that no token has"},
 		"another region":         {sim: intercomtest.Options{Region: "EU"}, token: good, why: onboard.WrongRegion, says: "--region eu"},
 		"an Intercom in trouble": {token: good, faults: []intercomtest.Fault{{Kind: intercomtest.FaultServerError}}, why: onboard.Unreachable},
 		"no Intercom at all":     {token: good, faults: []intercomtest.Fault{{Kind: intercomtest.FaultReset}}, why: onboard.Unreachable, says: "no answer"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"haloingest/cmd/haloingest/internal/connection"
@@ -16,10 +17,11 @@ type Reason int
 
 const (
 	BadToken       Reason = iota + 1 // Intercom does not take the token
-	MissingScope                     // the token may not read all four kinds: Refusal.Missing
+	MissingScope                     // the token may not read all that is needed: Refusal.Missing
 	WrongRegion                      // the workspace is in another region: Refusal.Region
 	Unreachable                      // Intercom does not answer, or not sensibly; it may later
 	OtherWorkspace                   // the organisation holds another workspace's data
+	TokenForm                        // what was given can be no token: blanks, quotes or the like are in it
 )
 
 func (r Reason) String() string {
@@ -32,6 +34,8 @@ func (r Reason) String() string {
 		return "wrong region"
 	case OtherWorkspace:
 		return "other workspace"
+	case TokenForm:
+		return "no token"
 	}
 	return "unreachable"
 }
@@ -39,14 +43,14 @@ func (r Reason) String() string {
 // Refusal says why a workspace was not connected. Nothing has been stored.
 type Refusal struct {
 	Why     Reason
-	Missing []record.Kind // of MissingScope: what the token may not read, in the order of record.Kinds
+	Missing []record.Kind // of MissingScope: what the token may not read, in the order of record.Kinds; empty: Intercom does not tell
 	Region  string        // of WrongRegion: where the workspace is
-	Err     error         // what it follows from; nil for MissingScope
+	Err     error         // what it follows from; nil where Missing says it
 }
 
 // Error is a line for people, with what to do.
 func (r *Refusal) Error() string {
-	if r.Why != MissingScope {
+	if r.Err != nil {
 		return r.Err.Error()
 	}
 	var names []string
@@ -69,6 +73,8 @@ func refuse(ctx context.Context, err error) error {
 		return &Refusal{Why: WrongRegion, Region: region.Actual, Err: err}
 	case errors.Is(err, connection.ErrOtherWorkspace):
 		return &Refusal{Why: OtherWorkspace, Err: err}
+	case errors.As(err, &api) && api.Class == intercom.ClassScope && api.Status != http.StatusUnauthorized:
+		return &Refusal{Why: MissingScope, Err: err}
 	case errors.As(err, &api) && (api.Class == intercom.ClassStop || api.Class == intercom.ClassScope):
 		return &Refusal{Why: BadToken, Err: err}
 	case errors.As(err, &api):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -78,6 +79,9 @@ func (s *Site) checkToken(_ http.ResponseWriter, r *http.Request) error {
 	if token.IsEmpty() {
 		return to(here, "token-empty", "region", region)
 	}
+	if name, rest, ok := strings.Cut(token.Reveal(), " "); ok && strings.EqualFold(strings.TrimSuffix(name, ":"), "bearer") && strings.TrimSpace(rest) != "" {
+		return to(here, "token-bearer", "region", region)
+	}
 	if err := s.audited(r, org, "check token", map[string]string{"region": region}); err != nil {
 		return err
 	}
@@ -97,6 +101,8 @@ func refused(ctx context.Context, here, region string, err error) error {
 		switch no.Why {
 		case onboard.BadToken:
 			return to(here, "bad-token", "region", region)
+		case onboard.TokenForm:
+			return to(here, "token-form", "region", region)
 		case onboard.WrongRegion:
 			if _, ok := regionNames[no.Region]; ok {
 				return to(here, "wrong-region", "region", region, "is", no.Region)
@@ -302,6 +308,9 @@ func chosenField(r *http.Request, name string) (field string, ok bool) {
 	return field, field != "" && len(field) < 400
 }
 
+// twiceWithin is for how long a second sending of the form is taken for the first one's double.
+const twiceWithin = 3 * time.Minute
+
 // connect is the second step: the connection is stored, and its one full read is queued with it.
 func (s *Site) connect(_ http.ResponseWriter, r *http.Request) error {
 	org, err := orgOf(r)
@@ -335,6 +344,14 @@ func (s *Site) connect(_ http.ResponseWriter, r *http.Request) error {
 		// A workspace that was connected before is read from its beginning: what was deleted meanwhile is told by nothing else.
 		return s.o.Queue.Backfill(ctx, tx, org, work.BackfillOptions{Restart: known && !was.SyncedTo.IsZero()})
 	})
+	if errors.Is(err, connection.ErrNoDraft) {
+		// The form was sent twice, and the first one has done it.
+		if now, err := s.now(r.Context()); err != nil {
+			return err
+		} else if c, err := s.o.Connections.Get(r.Context(), org); err == nil && c.Connected && now.Sub(c.ConnectedAt) < twiceWithin {
+			return to(orgURL(org.String()), "connected")
+		}
+	}
 	if err != nil {
 		return refused(ctx, here, "", err)
 	}

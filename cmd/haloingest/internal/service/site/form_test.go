@@ -83,6 +83,7 @@ func TestATokenThatIsRefusedLeavesEverythingButItselfInTheForm(t *testing.T) {
 	l := newLab(t)
 	l.sims["us"] = intercomtest.Start(t, intercomtest.Options{Conversations: 10, Region: "EU"})
 	l.sims["eu"] = intercomtest.Start(t, intercomtest.Options{Conversations: 10, Region: "EU", Scopes: intercomtest.ScopeAdmins | intercomtest.ScopeContacts | intercomtest.ScopeConversations})
+	blind := intercomtest.Start(t, intercomtest.Options{Conversations: 10, Region: "EU", Scopes: intercomtest.ScopeRead &^ intercomtest.ScopeAdmins})
 	l.sims["au"] = intercomtest.Start(t, intercomtest.Options{Conversations: 10, Region: "AU", Faults: []intercomtest.Fault{{Kind: intercomtest.FaultServerError, Status: 503, Rate: 1}}})
 	v := l.visit(member(access.Admin))
 	at := orgURL(orgN(1).String()) + "/connect"
@@ -93,7 +94,13 @@ func TestATokenThatIsRefusedLeavesEverythingButItselfInTheForm(t *testing.T) {
 	v.post(at, "region", "us", "token", intercomtest.TestToken).want(t, 200, "This workspace is kept in Europe", checked("eu"))
 	v.post(at, "region", "au", "token", intercomtest.TestToken).want(t, 200, "Intercom does not answer", checked("au"))
 	v.post(at, "region", "mars", "token", intercomtest.TestToken).want(t, 200, "Choose the region")
+	for _, token := range []string{"canary-token none", "canary-token\r\nnone", "canary-token-nöne", "“canary-token-none”", "canary-token\x00none"} {
+		v.post(at, "region", "eu", "token", token).want(t, 200, "This cannot be an access token", checked("eu"), `aria-invalid="true"`)
+	}
+	v.post(at, "region", "eu", "token", "Bearer canary-token-none").want(t, 200, "Leave out the word “Bearer”", checked("eu"))
 	v.post(at, "region", "us", "token", "  ").want(t, 200, "The access token is missing", checked("us"))
+	l.sims["eu"] = blind // what it may not read is not told: Intercom does not even say whose the token is
+	v.post(at, "region", "eu", "token", intercomtest.TestToken).want(t, 200, "has not every permission to read", "Developer Hub", checked("eu"))
 	if strings.Contains(v.seen.String(), intercomtest.TestToken) || strings.Contains(v.seen.String(), "canary-token-none") {
 		t.Error("a page shows a token")
 	}
@@ -135,10 +142,14 @@ func TestAWorkspaceIsConnectedByFormsAloneAndOneBackfillIsQueued(t *testing.T) {
 	}
 	// To reload the page that a form led to, or to send the form twice, does nothing more.
 	v.get(base+"?said=connected").want(t, 200)
-	v.post(base+"/connect/fields", "user_id_field", "email", "company_id_field", "id").want(t, 200, "is not kept any more")
+	if page = v.post(base+"/connect/fields", "user_id_field", "email", "company_id_field", "id"); page.at != base+"?said=connected" {
+		t.Errorf("the form sent twice leads to %s", page.at)
+	}
 	if n := l.jobs(orgN(1), work.KindBackfill); n != 1 {
 		t.Errorf("%d backfills are queued", n)
 	}
+	l.exec(`UPDATE ingest.connections SET connected_at = now() - interval '1 hour'`)
+	v.post(base+"/connect/fields", "user_id_field", "email", "company_id_field", "id").want(t, 200, "is not kept any more")
 	c, err := l.store.Get(context.Background(), orgN(1))
 	l.must(err)
 	if c.UserIDField != "custom_attributes.crm_id" || c.CompanyIDField != "id" || !c.Connected || c.Workspace.Name != "Acme <b>Support</b>" {
@@ -154,6 +165,36 @@ func TestAWorkspaceIsConnectedByFormsAloneAndOneBackfillIsQueued(t *testing.T) {
 	}
 	if all := strings.Join(l.audits, "\n"); !strings.Contains(all, "check token") || !strings.Contains(all, "connect map[company_id_field:id user_id_field:custom_attributes.crm_id]") {
 		t.Errorf("audited: %s", all)
+	}
+}
+
+func TestAFormThatIsSentManyTimesAtOnceConnectsOnceAndEverySendingIsToldSo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	sim := intercomtest.Start(t, intercomtest.Options{Seed: 2, Conversations: 10})
+	l.sims["us"] = sim
+	v := l.visit(member(access.Admin))
+	base := orgURL(orgN(1).String())
+	v.post(base+"/connect", "region", "us", "token", sim.Token).want(t, 200, "The token works")
+	led := make(chan string, 6)
+	for range cap(led) {
+		go func() {
+			resp, err := v.client.PostForm(v.url+base+"/connect/fields", url.Values{"user_id_field": {"email"}, "company_id_field": {"id"}})
+			if err != nil {
+				led <- err.Error()
+				return
+			}
+			_ = resp.Body.Close()
+			led <- resp.Request.URL.RequestURI()
+		}()
+	}
+	for range cap(led) {
+		if at := <-led; at != base+"?said=connected" && at != base+"?said=reconnected" {
+			t.Errorf("it led to %s", at)
+		}
+	}
+	if n := l.jobs(orgN(1), work.KindBackfill); n != 1 {
+		t.Errorf("%d backfills are queued", n)
 	}
 }
 

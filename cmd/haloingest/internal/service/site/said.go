@@ -34,6 +34,8 @@ var said = map[string]frame.Notice{
 	"fields-same":     {Tone: "good", Text: "Nothing changed: these are the fields that are in use."},
 	"field-bad":       {Tone: "bad", Text: "Nothing was stored: choose a field, or give the name of a custom attribute."},
 	"token-empty":     {Tone: "bad", Text: "The access token is missing."},
+	"token-form":      {Tone: "bad", Text: "This cannot be an access token: it holds blanks, line breaks, quotes or other characters that no token has. Copy it once more, alone and in one line. Nothing was stored."},
+	"token-bearer":    {Tone: "bad", Text: "Leave out the word “Bearer”, and paste the token alone. Nothing was stored."},
 	"region-bad":      {Tone: "bad", Text: "Choose the region in which the workspace is kept."},
 	"bad-token":       {Tone: "bad", Text: "Intercom does not take this token. It may be mistyped, revoked, or of another region. Nothing was stored."},
 	"unreachable":     {Tone: "bad", Text: "Intercom does not answer at the moment. Nothing was stored; try again in a minute."},
@@ -67,11 +69,12 @@ func notice(q url.Values) *frame.Notice {
 				}
 			}
 		}
+		what := "may not read " + list(kindNames(kinds))
 		if len(kinds) == 0 {
-			return nil
+			what = "has not every permission to read that is needed"
 		}
-		return &frame.Notice{Tone: "bad", Text: "The token may not read " + list(kindNames(kinds)) +
-			". Give its app that permission in Intercom's Developer Hub, under Configure > Authentication, then paste the token again. Nothing was stored."}
+		return &frame.Notice{Tone: "bad", Text: "The token " + what +
+			". Give its app the missing permission to read contacts and companies, conversations or tickets in Intercom's Developer Hub, under Configure > Authentication, then paste the token again. Nothing was stored."}
 	}
 	if n, ok := said[code]; ok {
 		return &n
