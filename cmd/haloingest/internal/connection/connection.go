@@ -334,6 +334,16 @@ func (s *Store) Token(ctx context.Context, org record.UUID) (secret.Text, error)
 	return sealer.Open(sealed, place(org, "token"))
 }
 
+// CheckMaster says whether the master key opens the secrets of this database, or, where there are none yet, whether it can be used at all. What
+// is wrong with it is secret.ErrMasterKey.
+func (s *Store) CheckMaster(ctx context.Context) error {
+	sealed, err := keysets{s.pool, ""}.LoadKeyset(ctx)
+	if err != nil {
+		return err
+	}
+	return s.master.Check(ctx, sealed)
+}
+
 // Disconnect deletes the stored secrets and turns ingest off. Everything that was ingested stays.
 // It reports whether there was a token. It needs no master key; with the last secret goes the key set
 // that sealed it, so that somebody who has lost the master key can begin with a new one.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -119,6 +120,20 @@ func (m *Master) Keyset(ctx context.Context, sealed []byte) (*Keyset, error) {
 		m.sealed, m.opened = bytes.Clone(sealed), k
 	}
 	return k, nil
+}
+
+// Check is nil if the master key opens a sealed key set. Without one (nil), it is nil if a master key can be read where one is named; that there is none in
+// the data directory is no error then, since it is made with the first secret. A key in a KMS that has nothing to open yet is not asked for.
+func (m *Master) Check(ctx context.Context, sealed []byte) error {
+	if sealed != nil {
+		_, err := m.Keyset(ctx, sealed)
+		return err
+	}
+	_, err := m.from.load(false)
+	if m.from.kept() && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (m *Master) open(ctx context.Context, from material, sealed []byte) (*Keyset, error) {

@@ -68,7 +68,7 @@ func (m MasterKey) load(create bool) (material, error) {
 	found, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !create {
-			return material{}, fmt.Errorf("%w: %s is missing, but there are secrets that were sealed with it; restore the file, or name it with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, path)
+			return material{}, &missingError{path}
 		}
 		found, err = makeKey(path)
 	}
@@ -80,6 +80,20 @@ func (m MasterKey) load(create bool) (material, error) {
 	}
 	return found, nil
 }
+
+// missingError says that there is no kept master key, although there should be one. It is ErrMasterKey and fs.ErrNotExist.
+type missingError struct{ path string }
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("%v: %s is missing, but there are secrets that were sealed with it; restore the file, or name it with --master-key-file (if it is lost for good: disconnect every organisation and connect again)", ErrMasterKey, e.path)
+}
+
+func (e *missingError) Is(target error) bool {
+	return target == ErrMasterKey || target == fs.ErrNotExist
+}
+
+// kept reports whether the master key is the one that is kept in DataDir.
+func (m MasterKey) kept() bool { return m.File == "" && m.URI.IsEmpty() && m.Value.IsEmpty() }
 
 // hasOld reports whether there is an old master key.
 func (m MasterKey) hasOld() bool { return m.OldFile != "" || !m.OldValue.IsEmpty() }

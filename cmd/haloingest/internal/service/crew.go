@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,7 @@ type crew struct {
 	failed  atomic.Pointer[error] // why none works at this moment; nil: one does
 }
 
-var errNotYet = errors.New("the workers have not begun")
+var errNotYet error = &unready{"the workers have not begun"}
 
 // crewPause is before a worker takes the place of one that could not go on.
 const crewPause = 3 * time.Second

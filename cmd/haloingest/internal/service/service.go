@@ -76,6 +76,7 @@ type service struct {
 	gate             *access.Gate
 	site             *site.Site
 	hooks            *webhook.Handler
+	secrets          *connection.Store // over front
 	ready            *readiness
 	routes           []access.Route
 	handler          http.Handler
@@ -198,7 +199,10 @@ func (s *service) client(attempts int) func(region string, token secret.Text) (*
 // openParts makes what works on the database and what shows it.
 func (s *service) openParts(ctx context.Context) error {
 	connections := connection.NewStore(s.db.Pool(), s.Master)
-	var err error
+	err := connections.CheckMaster(ctx)
+	if err != nil {
+		return err
+	}
 	if s.queue, err = work.NewQueue(s.db); err != nil {
 		return err
 	}
@@ -232,10 +236,10 @@ func (s *service) openParts(ctx context.Context) error {
 		return err
 	}
 	s.onClose(s.site.Close)
-	keys := connection.NewKeyring(connection.NewStore(s.front.Pool(), s.Master), s.log)
-	s.hooks = webhook.New(keys, s.front, webhook.Options{Log: s.log, Stored: s.crew.stored})
+	s.secrets = connection.NewStore(s.front.Pool(), s.Master)
+	s.hooks = webhook.New(connection.NewKeyring(s.secrets, s.log), s.front, webhook.Options{Log: s.log, Stored: s.crew.stored})
 	s.onClose(s.hooks.Close)
-	s.ready = newReadiness(s.check)
+	s.ready = newReadiness(s.check, s.log)
 	s.metrics.Webhooks(s.hooks.Outcomes)
 	s.metrics.Database(s.front, metric.DatabaseOptions{})
 	for name, db := range map[string]*postgres.DB{"work": s.db, "pages": s.pages, "front": s.front} {
@@ -252,8 +256,11 @@ func (s *service) check(ctx context.Context) error {
 	}
 	for _, m := range list {
 		if !m.Applied {
-			return fmt.Errorf("migration %s of the database schema is missing; run: haloingest migrate up", m.Name)
+			return &unready{fmt.Sprintf("migration %s of the database schema is missing; run: haloingest migrate up", m.Name)}
 		}
+	}
+	if err := s.secrets.CheckMaster(ctx); err != nil {
+		return err
 	}
 	return s.crew.working()
 }

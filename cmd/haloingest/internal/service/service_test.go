@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -320,6 +322,61 @@ func TestWhatKeepsItFromStartingIsNamed(t *testing.T) {
 	if err := service.Run(ctx, ctx, c); err == nil {
 		t.Error("it starts without a database")
 	}
+}
+
+func TestAMasterKeyThatDoesNotFitKeepsItFromStarting(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, intercomtest.Options{Conversations: 1})
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer stop()
+	start := func(m secret.MasterKey) error {
+		c := p.config()
+		c.Master = m
+		c.Started = func(service.Started) error { return errors.New("it has started") }
+		return service.Run(ctx, ctx, c)
+	}
+	refused := func(what string, m secret.MasterKey, want string) {
+		t.Helper()
+		if err := start(m); !errors.Is(err, secret.ErrMasterKey) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	dir := t.TempDir()
+	wrong, short := filepath.Join(dir, "wrong"), filepath.Join(dir, "short")
+	for name, text := range map[string]string{wrong: strings.Repeat("ab", 32), short: "0123"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("another key", secret.MasterKey{File: wrong}, "is not the one that sealed the secrets of this database")
+	refused("no key", secret.MasterKey{File: short}, "want 32 bytes")
+	refused("a kept key that is lost", secret.MasterKey{DataDir: dir}, "is missing, but there are secrets")
+	for _, id := range []record.UUID{org, other} {
+		if _, err := p.store.Disconnect(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("no key, and nothing to open", secret.MasterKey{File: short}, "want 32 bytes")
+	refused("a file that is not there, and nothing to open", secret.MasterKey{File: filepath.Join(dir, "nowhere")}, "no such file")
+	for what, m := range map[string]secret.MasterKey{"a key with nothing to open": {File: wrong}, "a key that is still to be made": {DataDir: dir}} {
+		if err := start(m); err == nil || errors.Is(err, secret.ErrMasterKey) || !strings.Contains(err.Error(), "it has started") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAMasterKeyThatDoesNotFitAnyMoreIsSaidToWhoAsksWhetherItIsReady(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, intercomtest.Options{Conversations: 1})
+	r := p.serve()
+	sealed := scalar[[]byte](p, `SELECT sealed FROM ingest.keysets`)
+	p.exec(`UPDATE ingest.keysets SET sealed = 'of another key'`)
+	p.wait("it is not ready", func() bool { return r.get("/readyz").status == 503 })
+	if a := r.get("/readyz"); !strings.HasPrefix(a.body, "not ready: the master key does not open the secrets of this database") || strings.Contains(a.body, p.master.DataDir) {
+		t.Errorf("not ready because of %q", a.body)
+	}
+	p.exec(`UPDATE ingest.keysets SET sealed = $1`, sealed)
+	p.wait("it is ready", func() bool { return r.get("/readyz").status == 200 })
 }
 
 func TestOnTheFirstStartThereIsALink(t *testing.T) {
