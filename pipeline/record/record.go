@@ -93,6 +93,25 @@ func (v Version) Compare(w Version) int {
 	return cmp.Compare(v.Rank, w.Rank)
 }
 
+// Ends reports whether a tombstone of version v ends a state of version w: if the object went after the state was, or was found gone by a
+// read no earlier than the state's own. The second holds whatever updated_at says: Intercom's clock may be ahead of the one
+// that dates the finding. A state that was read later and is newer as well has not ended.
+func (v Version) Ends(w Version) bool {
+	return v.UpdatedAt.After(w.UpdatedAt) || !v.FetchedAt.Before(w.FetchedAt)
+}
+
+// Supersedes reports whether c is to be kept, of c and an earlier change o of the same object.
+func (c *Change) Supersedes(o *Change) bool {
+	switch gone := c.Gone != nil; {
+	case gone == (o.Gone != nil):
+		return c.Version.Compare(o.Version) >= 0
+	case gone:
+		return c.Version.Ends(o.Version)
+	default:
+		return !o.Version.Ends(c.Version)
+	}
+}
+
 // Item is an object after extraction: exactly one of the four is set, none when Object.Gone is.
 type Item struct {
 	Object       *Object

@@ -86,6 +86,27 @@ func TestATombstoneOfOneInstantWinsOverTheStateItEnds(t *testing.T) {
 	}
 }
 
+func TestATombstoneEndsWhatWasBeforeItAndWhatWasReadBeforeIt(t *testing.T) {
+	version := func(updated, fetched, rank int) Version {
+		return Version{UpdatedAt: time.Unix(int64(updated), 0), FetchedAt: time.Unix(int64(fetched), 0), Rank: rank}
+	}
+	gone := Change{Version: version(10, 20, 1), Gone: &Tombstone{}}
+	for _, c := range []struct {
+		updated, fetched int
+		ends             bool
+	}{
+		{9, 19, true}, {9, 20, true}, {9, 21, true}, // it changed before it went; the last is late
+		{10, 20, true}, {10, 21, false},
+		{11, 19, true}, {11, 20, true}, // dated ahead, but read before it was found gone
+		{11, 21, false},
+	} {
+		state := Change{Version: version(c.updated, c.fetched, 0)}
+		if got := gone.Version.Ends(state.Version); got != c.ends || gone.Supersedes(&state) != c.ends || state.Supersedes(&gone) == c.ends {
+			t.Errorf("changed at %d and read at %d: ended %t, superseded by it %t, supersedes it %t", c.updated, c.fetched, got, gone.Supersedes(&state), state.Supersedes(&gone))
+		}
+	}
+}
+
 func TestEmailsAreComparedWithoutCaseAndOuterBlanks(t *testing.T) {
 	if got := EmailKey("  Ann@Example.COM\t"); got != "ann@example.com" {
 		t.Errorf("got %q", got)

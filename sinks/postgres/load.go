@@ -289,6 +289,14 @@ func (l *loader) outdated(came, stored record.Version) bool {
 	return stored.Compare(came) > 0
 }
 
+// ends reports whether a tombstone that came ends the stored state; see outdated for a repair.
+func (l *loader) ends(t tombstone, stored record.Version) bool {
+	if l.rewrite {
+		return !stored.FetchedAt.After(t.Fetched)
+	}
+	return t.version().Ends(stored)
+}
+
 // stamp is what the row of an item gets beside its values. updated_at is when the state that the row shows was read: of two
 // states with the same time of Intercom's the one that was read later counts, and there is no other place for it.
 func (l *loader) stamp(it *item, gone time.Time) stamp {

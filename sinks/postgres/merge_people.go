@@ -164,7 +164,7 @@ func (p *people) arrive(it *item, c claim, known map[string]tombstone) {
 	}
 	var gone time.Time
 	var into string
-	if t, ok := known[c.ID]; ok && t.version().Compare(it.version) > 0 {
+	if t, ok := known[c.ID]; ok && t.version().Ends(it.version) {
 		if m != nil && m.Reason == reasonMerged {
 			it.outcome = stale // it is the survivor's row that counts
 			return
@@ -225,7 +225,7 @@ func (p *people) bury(it *item, known map[string]tombstone) {
 	known[t.ID] = t
 	p.buried[t.ID] = t
 	m := p.d.members[t.ID]
-	if m != nil && !m.Fetched.IsZero() && p.l.outdated(t.version(), m.version()) {
+	if m != nil && !m.Fetched.IsZero() && !p.l.ends(t, m.version()) {
 		it.outcome = stale
 		return
 	}

@@ -141,7 +141,7 @@ func (it *item) join(raw []byte, e *record.Encoder) error {
 	return nil
 }
 
-// markGone finds the tombstones that are newer than the states that came: such a row is written, but as deleted.
+// markGone finds the tombstones that end the states that came: such a row is written, but as deleted.
 func (l *loader) markGone(ctx context.Context, kind record.Kind, work []pending) error {
 	if some, err := l.some(ctx, probeSomeGone, string(kind)); err != nil || !some {
 		return err
@@ -165,7 +165,7 @@ func (l *loader) markGone(ctx context.Context, kind record.Kind, work []pending)
 		if t.Fetched, err = decodeTime(v[2]); err != nil {
 			return err
 		}
-		if t.version().Compare(work[i].it.version) > 0 {
+		if t.version().Ends(work[i].it.version) {
 			work[i].gone = t
 		}
 		return nil

@@ -7,9 +7,9 @@ import (
 	"haloingest/pipeline/record"
 )
 
-// Word that an object is gone is kept in ingest.tombstones for ever, and a state of the object counts as the present one only if its version
-// is newer. So it does not matter in which order states and tombstones come: the row has the content of the newest state and is
-// marked deleted if the newest tombstone is newer than that. A tombstone of an object that was never seen makes no row.
+// Word that an object is gone is kept in ingest.tombstones for ever, and a state of the object counts as the present one only if that does not
+// end it (record.Version.Ends). So it does not matter in which order states and tombstones come: the row has the content of the newest
+// state and is marked deleted if any tombstone ends that. A tombstone of an object that was never seen makes no row.
 //
 // What goes with an object that is gone: a conversation's knowledge, at once. What stays: a deleted contact's conversations with
 // their knowledge, whose scope is still that contact and nobody else; a deleted company's contacts; Halo's own rows that a contact was
@@ -28,8 +28,8 @@ func (t tombstone) version() record.Version {
 	return record.Version{UpdatedAt: t.At, FetchedAt: t.Fetched, Rank: 1}
 }
 
-// and is what is known after both: the newer of the two, and that the contact was merged if either says so. Intercom forgets merges:
-// the one that is read again later may be answered as not found.
+// and is what is known after both: the newer of the two, which ends what either ends, and that the contact was merged if either says so.
+// Intercom forgets merges: the one that is read again later may be answered as not found.
 func (t tombstone) and(u tombstone) tombstone {
 	if t.ID == "" {
 		return u
@@ -40,6 +40,9 @@ func (t tombstone) and(u tombstone) tombstone {
 	}
 	if newer.Into == "" && older.Into != "" {
 		newer.Into, newer.Why = older.Into, older.Why
+	}
+	if older.Fetched.After(newer.Fetched) {
+		newer.Fetched = older.Fetched
 	}
 	return newer
 }
@@ -155,8 +158,8 @@ func (l *loader) bury(ctx context.Context, kind record.Kind, items []*item) erro
 		at[i], fetched[i] = list[i].At, list[i].Fetched
 		index[ids[i]] = it
 	}
-	// A state that is newer than the tombstone stays; see record.Version and outdated.
-	older := "(coalesce(t.source_updated_at, '-infinity'), t.updated_at) <= (k.gone, k.fetched)"
+	// See record.Version.Ends and outdated.
+	older := "(coalesce(t.source_updated_at, '-infinity') < k.gone OR t.updated_at <= k.fetched)"
 	if l.rewrite {
 		older = "t.updated_at <= k.fetched"
 	}

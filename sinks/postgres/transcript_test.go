@@ -165,6 +165,11 @@ func TestATombstoneAndAStateAreOrderedByTheirVersions(t *testing.T) {
 		{"in one second, the tombstone read later", []record.Change{state(2, 100), gone(2, 200)}, []string{"v1 v2 deleted 2"}},
 		{"in one second, the state read later", []record.Change{gone(2, 200), state(2, 300)}, []string{"v1 v2 there"}},
 		{"in one second and one read, the tombstone", []record.Change{state(2, 200), gone(2, 200)}, []string{"v1 v2 deleted 2"}},
+		{"a state dated ahead, then found gone", []record.Change{state(9, 100), gone(2, 200)}, []string{"v1 v9 deleted 2"}},
+		{"found gone, then a state dated ahead that was read before", []record.Change{gone(2, 200), state(9, 100)}, []string{"v1 v9 deleted 2"}},
+		{"a state dated ahead that was read after it was found gone", []record.Change{gone(2, 200), state(9, 300)}, []string{"v1 v9 there"}},
+		{"listed as deleted before the state is dated, but listed later", []record.Change{state(9, 300), gone(5, 100), gone(2, 400)}, []string{"v1 v9 deleted 5"}},
+		{"an old state that an index still shows later", []record.Change{state(1, 100), gone(5, 200), state(3, 300)}, []string{"v1 v3 deleted 5"}},
 		{"a tombstone of what was never seen makes no row", []record.Change{gone(2, 200)}, nil},
 	}
 	x := newLoading(t)

@@ -55,7 +55,7 @@ func (*Stage) Process(ctx context.Context, in []record.Change) (pipeline.Result[
 			continue
 		}
 		result.Counts.Add(Superseded, 1)
-		if c.Version.Compare(result.Items[i].Version) >= 0 {
+		if c.Supersedes(&result.Items[i]) {
 			result.Items[i] = c
 		}
 	}

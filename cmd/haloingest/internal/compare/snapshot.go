@@ -287,7 +287,7 @@ func (s *Snapshot) newest(ctx context.Context, kind record.Kind, ids []string) (
 			if c.Kind != kind || !wanted[c.SourceID] {
 				continue
 			}
-			if old, ok := changes[c.SourceID]; !ok || c.Version.Compare(old.Version) >= 0 {
+			if old, ok := changes[c.SourceID]; !ok || c.Supersedes(&old) {
 				changes[c.SourceID] = c
 			}
 		}

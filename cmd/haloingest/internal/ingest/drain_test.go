@@ -178,6 +178,56 @@ func TestMergesDeletionsAndMovesArriveByWebhook(t *testing.T) {
 	}
 }
 
+// Intercom's clock is ahead of the host's, and an object that changes several times in a second is dated further ahead. What a read found
+// gone is gone all the same, and no state that is dated later keeps its row or its knowledge.
+func TestWhatIsDeletedIsMarkedAlthoughIntercomDatesItAhead(t *testing.T) {
+	t.Parallel()
+	ahead := time.Now().Add(time.Minute)
+	sim := intercomtest.Start(t, intercomtest.Options{Seed: 3, Conversations: 10, Tickets: 20, Oddities: -1, Now: func() time.Time { return ahead }})
+	p := newPlace(t, sim)
+	p.backfill(false)
+	p.receive(intercomtest.Webhooks{})
+	person, err := sim.CreateContact(map[string]any{"name": "Ada", "email": "ada@example.com", "role": "user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk, err := sim.CreateConversation(person, "My number is 5550199.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		if _, err := sim.Reply(talk, "user", fmt.Sprintf("Once more, 5550199, for the %d. time.", i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := sim.UpdateContact(person, map[string]any{"name": fmt.Sprintf("Ada %d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ticket := sim.TouchRandom(intercomtest.Tickets, 1)[0]
+	sim.Deliver(t.Context())
+	p.drain()
+	marked := func(table, id string) bool {
+		return scalar[bool](p, `SELECT deleted_at IS NOT NULL FROM public.`+table+` WHERE source_id = $1`, id)
+	}
+	known := func() int { return scalar[int](p, `SELECT count(*) FROM public.knowledge WHERE content LIKE '%5550199%'`) }
+	if marked("transcripts", talk) || marked("end_users", person) || marked("tickets", ticket) || known() == 0 {
+		t.Fatal("the beginning is not as it should be")
+	}
+	for _, err := range []error{sim.Delete(intercomtest.Conversations, talk), sim.Delete(intercomtest.Contacts, person), sim.Delete(intercomtest.Tickets, ticket)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sim.Deliver(t.Context())
+	if report := p.drain(); report.Later+report.Parked != 0 || report.Done == 0 {
+		t.Errorf("drained %+v", report)
+	}
+	if !marked("transcripts", talk) || !marked("end_users", person) || !marked("tickets", ticket) || known() != 0 {
+		t.Errorf("marked: conversation %t, contact %t, ticket %t; %d pieces of knowledge are left",
+			marked("transcripts", talk), marked("end_users", person), marked("tickets", ticket), known())
+	}
+}
+
 func TestWhatCannotBeReadIsKeptForLaterAndThenAside(t *testing.T) {
 	t.Parallel()
 	sim := intercomtest.Start(t, intercomtest.Options{Seed: 3, Conversations: 10})

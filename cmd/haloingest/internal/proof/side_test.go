@@ -38,7 +38,7 @@ func key(kind record.Kind, id string) string { return string(kind) + " " + id }
 // add keeps a change if it is newer than what is there.
 func (h *held) add(c record.Change) {
 	k := key(c.Kind, c.SourceID)
-	if old, ok := h.changes[k]; !ok || c.Version.Compare(old.Version) >= 0 {
+	if old, ok := h.changes[k]; !ok || c.Supersedes(&old) {
 		h.changes[k] = c
 	}
 }
