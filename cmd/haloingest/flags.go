@@ -32,7 +32,9 @@ func nameEnv(flag cli.Flag) {
 	case *cli.BoolFlag:
 		flag.DisableDefaultText = true
 	case *cli.DurationFlag:
-		flag.DefaultText = shortDuration(flag.Value)
+		if flag.DefaultText == "" {
+			flag.DefaultText = shortDuration(flag.Value)
+		}
 	}
 }
 
@@ -110,6 +112,9 @@ func (a *app) config(c *cli.Context) (config.Config, error) {
 	}
 	if uri := c.String("master-key-uri"); secret.HoldsKey(uri) && uri != os.Getenv(envName("master-key-uri")) {
 		return cfg, usagef("--master-key-uri: base64key:// is the key itself, which others can see among a command's words; want it in a file (--master-key-file) or in the environment")
+	}
+	if c.IsSet("concurrency") && cfg.Concurrency == 0 {
+		return cfg, usagef("--concurrency 0: want 1 or more")
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, usagef("%w", err)

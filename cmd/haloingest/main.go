@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -23,14 +24,27 @@ func main() {
 	read, stop := context.WithCancelCause(hard)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
+	go obey(signals, sameStop, func() {
 		say(os.Stderr, wantsJSONLogs(os.Args[1:]), slog.LevelInfo, "haloingest: stopping: what was read is finished and committed; interrupt again to abort at once")
 		stop(errInterrupted)
-		<-signals
-		abort(errInterrupted)
-	}()
+	}, func() { abort(errInterrupted) })
 	os.Exit(run(hard, read, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// sameStop is within what time of the first signal another one says the same: a supervisor often signals a process and its group, both at once.
+const sameStop = 500 * time.Millisecond
+
+// obey calls stop at the first signal, and abort at the first one that comes later than same after it.
+func obey(signals <-chan os.Signal, same time.Duration, stop, abort func()) {
+	<-signals
+	first := time.Now()
+	stop()
+	for range signals {
+		if time.Since(first) >= same {
+			break
+		}
+	}
+	abort()
 }
 
 // errInterrupted is the cause with which contexts end on a signal.

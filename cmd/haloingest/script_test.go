@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "rewrite what the stories of testdata/sc
 //	damage KIND ID FIELD JSON replace a field of an object in every reply; "mend" ends that
 //	haloingest ARG ...        run the program, which has to end with code 0
 //	exits N haloingest ARG .. the same with another code
-//	start NAME haloingest ..  run it in the background; signal NAME INT|TERM|KILL; ends NAME N
+//	start NAME haloingest ..  run it in the background; signal NAME INT|TERM|KILL [again]; ends NAME N
 //	asks NAME ENDPOINT        wait until it has sent such a request since it was started
 //	says NAME TEXT            wait until that is on its stderr
 //	sql QUERY                 print rows, columns divided by " | "

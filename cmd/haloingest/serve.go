@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,7 +38,7 @@ func (a *app) serve() *cli.Command {
 		Description: `Any number of processes may serve from one database. On the first start, with nobody who could sign in, a link
 is printed at which the first person sets a password; it works once, for an hour. SIGTERM, or the first interrupt,
 ends it in order: nothing more is accepted, what is under way is finished and committed, and the exit code is 0.
-The second one ends it at once, with 130; nothing that was answered or committed is lost by that.`,
+Another one, half a second later or more, ends it at once, with 130; nothing that was answered or committed is lost by that.`,
 		Flags: concat([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on; port 0 takes a free one", Value: service.DefaultListen, Category: categoryServe},
 			&cli.StringFlag{Name: "public-url", Usage: "`URL` under which people and Intercom reach it, https://host, if that is not the address it listens on", Category: categoryServe},
@@ -47,7 +48,7 @@ The second one ends it at once, with 130; nothing that was answered or committed
 			&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "`ADDRESS` or network of a proxy whose X-Forwarded-For is believed; may be given again", Category: categoryServe},
 			&cli.StringFlag{Name: "metrics-listen", Usage: "`ADDRESS` for /metrics alone, which only the scraper reaches", Category: categoryServe},
 			&cli.StringFlag{Name: "metrics-token-file", Usage: "`FILE` with the token that a scraper shows (or HALOINGEST_METRICS_TOKEN); without it and --metrics-listen, /metrics is for this machine alone", Category: categoryServe},
-			&cli.DurationFlag{Name: "stop-delay", Usage: "when asked to end, answer 503 on /readyz for a `SPAN` before nothing more is accepted", DefaultText: "0s", Category: categoryServe},
+			&cli.DurationFlag{Name: "stop-delay", Usage: "when asked to end, answer 503 on /readyz for a `SPAN` before nothing more is accepted", Category: categoryServe},
 			&cli.StringFlag{Name: "trace-endpoint", Usage: "`URL` of an OTLP/HTTP collector of traces, http://host:4318 (or OTEL_EXPORTER_OTLP_ENDPOINT)", Category: categoryServe},
 			&cli.StringFlag{Name: "oidc-issuer", Usage: "sign in by OpenID Connect as well: `URL` of the issuer", Category: categoryLogin},
 			&cli.StringFlag{Name: "oidc-client-id", Usage: "this service's `ID` there", Category: categoryLogin},
@@ -57,9 +58,9 @@ The second one ends it at once, with 130; nothing that was answered or committed
 			&cli.IntFlag{Name: "backfill-workers", Usage: "do at most `N` backfills and replays at once in this process, at up to 180 MB each", Value: 2, Category: categoryWork},
 			&cli.IntFlag{Name: "sync-workers", Usage: "do at most `N` syncs and retries at once", Value: 4, Category: categoryWork},
 			&cli.IntFlag{Name: "drain-workers", Usage: "work on the webhooks of at most `N` organisations at once", Value: 8, Category: categoryWork},
-			&cli.DurationFlag{Name: "slice", Usage: "a backfill makes room for another that waits after a `SPAN`", DefaultText: "5m", Category: categoryWork},
-			&cli.DurationFlag{Name: "sync-every", Usage: "`SPAN` between syncs", DefaultText: "1h", Category: categoryWork},
-			&cli.DurationFlag{Name: "walk-every", Usage: "`SPAN` between full walks, which find what was deleted", DefaultText: "168h", Category: categoryWork},
+			&cli.DurationFlag{Name: "slice", Usage: "a backfill makes room for another that waits after a `SPAN`", Value: work.DefaultSlice, Category: categoryWork},
+			&cli.DurationFlag{Name: "sync-every", Usage: "`SPAN` between syncs", Value: work.DefaultSyncEvery, Category: categoryWork},
+			&cli.DurationFlag{Name: "walk-every", Usage: "`SPAN` between full walks, which find what was deleted", Value: work.DefaultWalkEvery, Category: categoryWork},
 		}, attachmentFlags(), modelFlags(), apiFlags(), storeFlags(), outputFlags()),
 		Action: a.runService,
 	}
@@ -111,10 +112,13 @@ func (a *app) serviceConfig(c *cli.Context, cfg config.Config) (service.Config, 
 		MetricsListen: c.String("metrics-listen"), TraceEndpoint: c.String("trace-endpoint"), Idle: c.Duration("session-idle"), Lifetime: c.Duration("session-lifetime"),
 		StopDelay: c.Duration("stop-delay"), Intercom: clientOptions(cfg, nil), Version: version,
 	}
-	for _, flag := range []string{"slice", "sync-every", "walk-every", "stop-delay", "session-idle", "session-lifetime"} {
-		if c.Duration(flag) < 0 {
-			return s, usagef("--%s %s: want a span such as 1h", flag, c.Duration(flag))
+	for _, flag := range []string{"slice", "sync-every", "walk-every", "session-idle", "session-lifetime"} {
+		if c.Duration(flag) < time.Second {
+			return s, usagef("--%s %s: want a span of 1s or more, such as 1h", flag, shortDuration(c.Duration(flag)))
 		}
+	}
+	if s.StopDelay < 0 {
+		return s, usagef("--stop-delay %s: want 0 or more", shortDuration(s.StopDelay))
 	}
 	s.Work = work.Options{Concurrency: cfg.Concurrency, Slice: c.Duration("slice"), SyncEvery: c.Duration("sync-every"), WalkEvery: c.Duration("walk-every"), Snapshot: snapshots(cfg)}
 	for flag, into := range map[string]*int{"backfill-workers": &s.Work.Backfills, "sync-workers": &s.Work.Syncs, "drain-workers": &s.Work.Drains} {

@@ -18,7 +18,7 @@ func (a *app) settings() *cli.Command {
 		Flags: concat([]cli.Flag{
 			orgFlag(),
 			&cli.StringFlag{Name: "ingest", Usage: "`on` or off: off stops syncs and webhooks"},
-			&cli.DurationFlag{Name: "activity-refresh", Usage: "how often open conversations are read again: a `SPAN` such as 6h"},
+			&cli.DurationFlag{Name: "activity-refresh", Usage: "how often open conversations are read again: a `SPAN` such as 6h", DefaultText: "as it is"},
 			&cli.StringFlag{Name: "user-id-field", Usage: "contact `FIELD` that is Halo's external_id: external_id, id, email, custom_attributes.NAME"},
 			&cli.StringFlag{Name: "company-id-field", Usage: "company `FIELD` that is Halo's external_id: company_id, id, name, custom_attributes.NAME"},
 			&cli.StringFlag{Name: "webhook-secret-file", Usage: "`FILE` with the secret that signs webhooks, - for standard input (or HALOINGEST_WEBHOOK_SECRET)"},

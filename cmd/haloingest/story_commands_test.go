@@ -40,7 +40,7 @@ func init() { // it would refer to itself
 		"haloingest":     plainCommand(0, 99, func(ts *testscript.TestScript, s *story, args []string) { s.exits(ts, exitDone, args) }),
 		"exits":          plainCommand(2, 99, cmdExits),
 		"start":          plainCommand(2, 99, cmdStart),
-		"signal":         plainCommand(2, 2, cmdSignal),
+		"signal":         plainCommand(2, 3, cmdSignal),
 		"asks":           plainCommand(2, 2, cmdAsks),
 		"says":           plainCommand(2, 2, cmdSays),
 		"ends":           plainCommand(2, 2, cmdEnds),
@@ -265,7 +265,16 @@ func cmdSignal(ts *testscript.TestScript, s *story, args []string) {
 	if !ok {
 		ts.Fatalf("signal %q: want INT, TERM or KILL", args[1])
 	}
-	ts.Check(s.process(ts, args[0]).cmd.Process.Signal(signal))
+	p := s.process(ts, args[0])
+	ts.Check(p.cmd.Process.Signal(signal))
+	for again := len(args) > 2 && args[2] == "again"; again; {
+		select {
+		case <-p.done:
+			return
+		case <-time.After(100 * time.Millisecond):
+			_ = p.cmd.Process.Signal(signal) // it may have ended
+		}
+	}
 }
 
 // wait waits until something has come true of a process that runs.

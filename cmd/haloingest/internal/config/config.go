@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--max-requests-per-minute %d: want 0 or more", c.MaxRequestsPerMinute)
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
-		return fmt.Errorf("--concurrency %d: want 1 to %d (0: the usual number)", c.Concurrency, maxConcurrency)
+		return fmt.Errorf("--concurrency %d: want 1 to %d", c.Concurrency, maxConcurrency)
 	}
 	if c.ScrollWait < 0 {
 		return fmt.Errorf("--scroll-wait %s: want 0 or more", c.ScrollWait)

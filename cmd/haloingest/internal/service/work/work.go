@@ -68,14 +68,21 @@ type Options struct {
 	Drains      int // passes over inboxes; 0: 8
 	Concurrency int // requests under way at once of one run; 0: 16
 
-	Slice        time.Duration // a backfill makes room for one that waits after so long; 0: 5 min
-	SyncEvery    time.Duration // 0: 1 h
-	WalkEvery    time.Duration // between full walks, which find what was deleted; 0: 7 days
+	Slice        time.Duration // a backfill makes room for one that waits after so long; 0: DefaultSlice
+	SyncEvery    time.Duration // 0: DefaultSyncEvery
+	WalkEvery    time.Duration // between full walks, which find what was deleted; 0: DefaultWalkEvery
 	PassFor      time.Duration // a pass over an inbox begins no further round after so long; 0: 5 s
 	KeepDone     time.Duration // deliveries that are done; 0: 14 days
 	FirstRetry   time.Duration // the pause after a first failure, which doubles up to LongestRetry; 0: 15 s
 	LongestRetry time.Duration // 0: 30 min; of passes over the inbox 2 min at most
 }
+
+// Defaults of Options.
+const (
+	DefaultSlice     = 5 * time.Minute
+	DefaultSyncEvery = time.Hour
+	DefaultWalkEvery = 7 * 24 * time.Hour
+)
 
 func (o Options) orDefault() Options {
 	if o.Log == nil {
@@ -100,7 +107,7 @@ func (o Options) orDefault() Options {
 		at    *time.Duration
 		usual time.Duration
 	}{
-		{&o.Slice, 5 * time.Minute}, {&o.SyncEvery, time.Hour}, {&o.WalkEvery, 7 * 24 * time.Hour}, {&o.PassFor, 5 * time.Second},
+		{&o.Slice, DefaultSlice}, {&o.SyncEvery, DefaultSyncEvery}, {&o.WalkEvery, DefaultWalkEvery}, {&o.PassFor, 5 * time.Second},
 		{&o.KeepDone, 14 * 24 * time.Hour}, {&o.FirstRetry, 15 * time.Second}, {&o.LongestRetry, 30 * time.Minute},
 	} {
 		if *d.at <= 0 {
