@@ -26,6 +26,7 @@ type checkLine struct {
 	Details                                   []string
 	Advice                                    string
 	Next                                      []string
+	Settings                                  bool // they are where it can be done as well
 }
 
 // checklistWithin bounds the look at everything, which reads the inventory of attachments.
@@ -61,6 +62,9 @@ func (s *Site) checklist(w http.ResponseWriter, r *http.Request) error {
 	for _, item := range c.Items {
 		counts[item.Status]++
 		x := checkLine{Class: strings.ToLower(string(item.Status)), Status: string(item.Status), Title: item.Title, Evidence: page.Visible(item.Evidence), Advice: page.Visible(item.Advice)}
+		if item.Key == cutover.Webhooks && !h.Conn.HasWebhookSecret && len(item.Next) > 0 {
+			x.Settings, x.Advice = true, "To have changes at once, set the secret of the app that sends them in the settings, or on the command line:"
+		}
 		x.Mark = map[cutover.Status]string{cutover.Pass: "good", cutover.Fail: "bad", cutover.Warn: "open", cutover.Unknown: "none"}[item.Status]
 		if !item.ProofAt.IsZero() && item.Age > 0 {
 			x.Age = "Proof " + page.Span(item.Age) + " old."

@@ -22,6 +22,7 @@ type connectView struct {
 	head
 	Regions []choice
 	Again   bool // something is, or was, connected
+	Replace bool // it is connected, and gets another token
 	Checked bool // a token that was checked waits for the fields
 	Wrong   bool // the token was refused: the field says so
 }
@@ -38,7 +39,11 @@ func (s *Site) connectForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := connectView{head: h, Again: h.Known}
+	v := connectView{head: h, Again: h.Known, Replace: h.Known && h.Conn.Connected}
+	title := "Connect"
+	if v.Replace {
+		title = "Replace the token"
+	}
 	chosen := r.URL.Query().Get("region")
 	if _, ok := regionNames[chosen]; !ok {
 		chosen = h.Conn.Region
@@ -58,7 +63,7 @@ func (s *Site) connectForm(w http.ResponseWriter, r *http.Request) error {
 	} else if !errors.Is(err, connection.ErrNoDraft) {
 		return err
 	}
-	return s.show(w, r, "connect", http.StatusOK, h.view("Connect", v))
+	return s.show(w, r, "connect", http.StatusOK, h.view(title, v))
 }
 
 // user is whose draft it is.

@@ -42,6 +42,7 @@ type standing struct {
 
 const (
 	stuckAfter = 90 * time.Second // a worker takes up a job within seconds
+	soon       = 10 * time.Second // what is due within it is about to begin
 	lateAfter  = 2 * time.Hour    // a sync is due every hour
 )
 
@@ -49,7 +50,7 @@ const (
 var busyWords = map[string][2]string{
 	"backfill": {"Reading the history", "Everything that Intercom has is read once, oldest first. You can leave this page: it goes on by itself."},
 	"replay":   {"Loading a snapshot", "A snapshot is loaded into Halo, without Intercom."},
-	"sync":     {"Reading what changed", "The hourly sync reads what changed since the last one."},
+	"sync":     {"Reading what changed", "The regular sync reads what changed since the last one."},
 	"refresh":  {"Reading open conversations again", "Conversations that are open or were active of late are read again."},
 	"retry":    {"Trying rejected objects again", "They are read from Intercom anew and loaded if they are good now."},
 	"repair":   {"Mending what a diff found", "What a diff found missing or different is read again."},
@@ -72,7 +73,7 @@ func judge(f facts) standing {
 	}
 	if !f.Conn.IngestEnabled {
 		return standing{Key: stOff, Tone: "off", Head: "Ingest is off", TurnOn: true,
-			Text: "Neither the hourly sync nor webhooks change anything; deliveries are answered and not kept. Rows stay as they are. When it is on again, the next sync reads what changed meanwhile."}
+			Text: "Neither the regular sync nor webhooks change anything; deliveries are answered and not kept. Rows stay as they are. When it is on again, the next sync reads what changed meanwhile."}
 	}
 	if f.Status.LastSyncedAt.IsZero() {
 		return unread(f)
@@ -140,6 +141,10 @@ func queued(f facts) (standing, bool) {
 					Do:   "See whether a process of haloingest serve runs and can reach this database, and whether other organisations keep its workers busy."}
 				return s, true
 			}
+			if wait := j.Due.Sub(f.At); wait > soon {
+				return standing{Key: stWaiting, Tone: "busy", Head: "Waiting to begin " + name, Why: j.Error,
+					Text: fmt.Sprintf("It is queued, and is taken up in %s, at %s at the earliest.", page.Span(wait), page.Moment(j.Due))}, true
+			}
 			return standing{Key: stWaiting, Tone: "busy", Head: "About to begin " + name, Why: j.Error,
 				Text: "It is queued, and a worker takes it up within seconds."}, true
 		case work.JobRetrying:
@@ -185,7 +190,7 @@ func unread(f facts) standing {
 			Text: "What was read is stored, and it goes on from there as soon as somebody says so."}
 	}
 	return standing{Key: stUnread, Tone: "open", Head: "Connected, and nothing was read yet", GoOn: true,
-		Text: "The hourly sync begins after the history was read once."}
+		Text: "The regular sync begins after the history was read once."}
 }
 
 // synced is the standing once everything was read and nothing is under way.
@@ -203,16 +208,16 @@ func synced(f facts) standing {
 	}
 	if f.Conn.FullReadDue {
 		return standing{Key: stRefields, Tone: "open", Head: "The field choices were changed", Restart: true,
-			Text: "Rows that are there were made with the fields before. Everything has to be read once more to give all of them the present ones; that is queued with the next hour's work."}
+			Text: "Rows that are there were made with the fields before. Everything has to be read once more to give all of them the present ones; that is queued by itself before long."}
 	}
 	if late := f.At.Sub(f.Status.LastSyncedAt); late > lateAfter {
-		return standing{Key: stLate, Tone: "open", Head: "The hourly sync is late", Sync: true,
+		return standing{Key: stLate, Tone: "open", Head: "The regular sync is late", Sync: true,
 			Text: fmt.Sprintf("The last complete one ended %s.", ago(late)),
 			Do:   "See whether a process of haloingest serve runs and can reach this database and Intercom."}
 	}
-	s := standing{Key: stInStep, Tone: "good", Head: "Everything is in step", Sync: true, Text: "Changes arrive with the hourly sync."}
+	s := standing{Key: stInStep, Tone: "good", Head: "Everything is in step", Sync: true, Text: "Changes arrive with the regular sync."}
 	if f.Conn.HasWebhookSecret {
-		s.Text = "Changes arrive within seconds by webhook, and the hourly sync catches what no webhook tells."
+		s.Text = "Changes arrive within seconds by webhook, and the regular sync catches what no webhook tells."
 	}
 	return s
 }

@@ -47,7 +47,7 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		"a sync runs":                           {facts{Known: true, Conn: conn, Status: synced(time.Hour), Last: run("sync", postgres.RunRunning, 0, "")}, stRunning, standing{}},
 		"the last sync has failed":              {facts{Known: true, Conn: conn, Status: synced(time.Hour), Last: run("sync", postgres.RunFailed, time.Minute, "reset")}, stFailed, standing{Sync: true}},
 		"a sync failed before one that did not": {facts{Known: true, Conn: conn, Status: synced(time.Minute), Last: run("sync", postgres.RunFailed, time.Hour, "reset")}, stInStep, standing{Sync: true}},
-		"the hourly sync is late":               {facts{Known: true, Conn: conn, Status: synced(3 * time.Hour)}, stLate, standing{Sync: true}},
+		"the regular sync is late":              {facts{Known: true, Conn: conn, Status: synced(3 * time.Hour)}, stLate, standing{Sync: true}},
 		"ingest is off":                         {facts{Known: true, Conn: off, Status: synced(9 * time.Hour)}, stOff, standing{TurnOn: true}},
 		"ingest is off, and a job waits for it": {facts{Known: true, Conn: off, Status: synced(time.Hour), Jobs: job("sync", work.JobPaused, time.Hour, "ingest is off")}, stOff, standing{TurnOn: true}},
 		"other fields were chosen":              {facts{Known: true, Conn: refields, Status: synced(time.Minute)}, stRefields, standing{Restart: true}},
@@ -63,6 +63,16 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		if got.Head == "" || got.Text == "" || got.Tone == "" {
 			t.Errorf("%s: it says nothing: %+v", name, got)
 		}
+	}
+}
+
+func TestAJobThatRestsIsNotAboutToBegin(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	got := judge(facts{At: now, Known: true, Conn: connection.Connection{Connected: true, IngestEnabled: true},
+		Jobs: []work.Job{{Kind: "backfill", State: work.JobWaiting, Since: now.Add(-time.Minute), Due: now.Add(40 * time.Minute)}}})
+	if got.Key != stWaiting || strings.Contains(got.Text, "seconds") || !strings.Contains(got.Text, "40 min") || !strings.Contains(got.Text, "12:40") {
+		t.Errorf("it stands %+v", got)
 	}
 }
 
