@@ -174,6 +174,15 @@ func (a *app) retryRejects(c *cli.Context) error {
 		return err
 	}
 	defer done()
+	if len(ids) == 0 {
+		n, err := ws.DB.RetryParked(a.hard, ws.org)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			runner.Log.Info("webhooks that failed too often are open again; serve works them off", "deliveries", n)
+		}
+	}
 	return a.execute(c, runner, ingest.Request{Kind: ingest.KindRetry, Rejects: ids, Restart: true})
 }
 

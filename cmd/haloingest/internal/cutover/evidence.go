@@ -58,7 +58,11 @@ type Write struct {
 // Inbox counts deliveries of webhooks.
 type Inbox struct {
 	Received, Open, Failed int64
-	Newest, OldestOpen     time.Time
+	// Parked are those of Failed that are tried no more, because they failed too often.
+	Parked int64
+	// Nameless are not among the open ones: they name nothing that can be read, so that nothing can be done about them.
+	Nameless           int64
+	Newest, OldestOpen time.Time
 	// Error is why the oldest failed one could not be worked off.
 	Error string
 }

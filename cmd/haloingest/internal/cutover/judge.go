@@ -247,7 +247,20 @@ func (j judge) webhooks() Item {
 		if in.Failed > 0 {
 			item.Details = []string{fmt.Sprintf("%s failed so far, the first because: %s", page.Plural(in.Failed, "delivery"), page.Visible(in.Error))}
 		}
+		if in.Parked > 0 {
+			item.Details = append(item.Details, page.Plural(in.Parked, "delivery")+" failed too often and will not be tried again by itself.")
+			item.Advice = "Put right why they fail and open those again that are put aside; while the service runs, it works them off:"
+			item.Next = []string{j.command("rejects", "retry"), "haloingest serve --listen 127.0.0.1:8080", j.command("cutover")}
+		}
+		if in.Nameless > 0 {
+			item.Details = append(item.Details, namesNothing(in.Nameless))
+		}
 		return item
+	case in.Nameless > 0:
+		return Item{
+			Status: Warn, Evidence: fmt.Sprintf("%s Of %s, all others are worked off.", namesNothing(in.Nameless), page.Plural(in.Received, "delivery")),
+			Advice: "No service can work these off. What changed is read by the sync all the same:", Next: []string{j.command("sync")},
+		}
 	case in.Received > 0:
 		return Item{Status: Pass, Evidence: fmt.Sprintf("All of %s worked off; the newest arrived %s (%s ago).", page.Plural(in.Received, "delivery"), page.Moment(in.Newest), page.Span(j.At.Sub(in.Newest)))}
 	case !j.Connection.HasWebhookSecret:

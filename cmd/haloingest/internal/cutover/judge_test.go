@@ -129,6 +129,11 @@ func TestEachFaultIsFoundAndNamed(t *testing.T) {
 		{"why deliveries fail", func(e *Evidence) {
 			e.Inbox = Inbox{Received: 10, Open: 2, Failed: 1, OldestOpen: ago(time.Hour), Error: "read contact 5: gone"}
 		}, Options{}, Webhooks, Fail, "because: read contact 5: gone", ""},
+		{"deliveries that failed too often", func(e *Evidence) {
+			e.Inbox = Inbox{Received: 10, Open: 2, Failed: 2, Parked: 1, OldestOpen: ago(time.Hour), Error: "read contact 5: still there"}
+		}, Options{}, Webhooks, Fail, "1 delivery failed too often and will not be tried again by itself.", "haloingest rejects retry"},
+		{"deliveries that name nothing", func(e *Evidence) { e.Inbox = Inbox{Received: 10, Nameless: 3} }, Options{}, Webhooks, Warn,
+			"3 deliveries name nothing that can be read and are put aside. Of 10 deliveries, all others are worked off.", "haloingest sync"},
 		{"no secret", func(e *Evidence) { e.Inbox = Inbox{}; e.Connection.HasWebhookSecret = false }, Options{}, Webhooks, Warn, "No webhook secret is configured", "haloingest connect --region eu --token-file FILE --webhook-secret-file FILE --no-backfill"},
 		{"no delivery", func(e *Evidence) { e.Inbox = Inbox{} }, Options{}, Webhooks, Warn, "no delivery has arrived", "haloingest sync"},
 		{"rejects", func(e *Evidence) {

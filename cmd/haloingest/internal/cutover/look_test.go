@@ -145,8 +145,10 @@ func TestDeliveriesAreCounted(t *testing.T) {
 	p.sql(`INSERT INTO ingest.webhook_inbox (org_id, body, received_at, done_at, error) VALUES
 		('ORG', '', '2026-01-01Z', '2026-01-01Z', NULL), ('ORG', '', '2026-01-02Z', NULL, NULL), ('ORG', '', '2026-01-03Z', NULL, 'first'), ('ORG', '', '2026-01-04Z', NULL, 'second'),
 		('ORG', '', '2026-01-05Z', now(), 'was mended'), ('OTHER', '', '2027-01-01Z', NULL, 'no')`)
+	p.sql(`INSERT INTO ingest.webhook_inbox (org_id, body, received_at, parked_at, error, objects) VALUES
+		('ORG', '', '2026-01-01Z', now(), 'names nothing', '{}'), ('ORG', '', '2026-01-04Z', now(), 'too often', '{contact/5}')`)
 	at := func(day int) time.Time { return time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC) }
-	want := Inbox{Received: 5, Open: 3, Failed: 2, Newest: at(5), OldestOpen: at(2), Error: "first"}
+	want := Inbox{Received: 7, Open: 4, Failed: 3, Parked: 1, Nameless: 1, Newest: at(5), OldestOpen: at(2), Error: "first"}
 	if diff := cmp.Diff(want, p.look().Inbox); diff != "" {
 		t.Errorf("inbox (-want +got):\n%s", diff)
 	}

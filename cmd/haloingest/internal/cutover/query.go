@@ -97,10 +97,11 @@ func (l *look) runs(ctx context.Context) error {
 func (l *look) inbox(ctx context.Context) error {
 	var newest, oldest *time.Time
 	x := &l.Inbox
-	err := l.ask(ctx, "count deliveries of webhooks", []any{&x.Received, &x.Open, &x.Failed, &newest, &oldest, &x.Error},
-		`SELECT count(*), count(*) FILTER (WHERE done_at IS NULL), count(*) FILTER (WHERE done_at IS NULL AND error IS NOT NULL), max(received_at),
-			min(received_at) FILTER (WHERE done_at IS NULL), coalesce((array_agg(error ORDER BY id) FILTER (WHERE done_at IS NULL AND error IS NOT NULL))[1], '')
-		FROM ingest.webhook_inbox WHERE org_id = $1`, l.Org)
+	err := l.ask(ctx, "count deliveries of webhooks", []any{&x.Received, &x.Open, &x.Failed, &x.Parked, &x.Nameless, &newest, &oldest, &x.Error},
+		`SELECT count(*), count(*) FILTER (WHERE open), count(*) FILTER (WHERE open AND error IS NOT NULL), count(*) FILTER (WHERE open AND parked_at IS NOT NULL),
+			count(*) FILTER (WHERE done_at IS NULL AND NOT open), max(received_at), min(received_at) FILTER (WHERE open),
+			coalesce((array_agg(error ORDER BY id) FILTER (WHERE open AND error IS NOT NULL))[1], '')
+		FROM (SELECT *, done_at IS NULL AND (parked_at IS NULL OR objects <> '{}') AS open FROM ingest.webhook_inbox WHERE org_id = $1) i`, l.Org)
 	if newest != nil {
 		x.Newest = *newest
 	}

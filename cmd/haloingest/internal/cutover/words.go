@@ -49,6 +49,13 @@ func deliveriesAre(n int64) string {
 	return page.Count(n) + " deliveries are"
 }
 
+func namesNothing(n int64) string {
+	if n == 1 {
+		return "1 delivery names nothing that can be read and is put aside."
+	}
+	return page.Count(n) + " deliveries name nothing that can be read and are put aside."
+}
+
 func linksWait(n int64) string {
 	if n == 1 {
 		return "1 link waits"
