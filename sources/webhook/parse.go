@@ -92,7 +92,7 @@ func find(kind record.Kind, item json.RawMessage) string {
 	}
 	var typ, id scalar
 	_, _ = json.Unmarshal(members["type"], &typ), json.Unmarshal(members["id"], &id)
-	if kindOf(string(typ)) == kind {
+	if kindOf(string(typ)) == kind && id != "" {
 		return string(id)
 	}
 	for _, name := range wrapped[kind] {

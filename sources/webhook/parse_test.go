@@ -35,6 +35,8 @@ func TestObjectsAreFoundInEveryShapeOfAnItem(t *testing.T) {
 		{"contact.merged", `{"type":"contact","id":"` + contact + `"}`, []record.ObjectKey{key(record.KindContact, contact)}, false},
 		{"contact.deleted", `{"id":"` + contact + `","external_id":"7"}`, []record.ObjectKey{key(record.KindContact, contact)}, true},
 		{"company.deleted", `{"type":"company","id":"` + company + `","company_id":"7"}`, []record.ObjectKey{key(record.KindCompany, company)}, true},
+		{"conversation.deleted", `{"conversation_id":"123"}`, []record.ObjectKey{key(record.KindConversation, "123")}, true},
+		{"conversation.deleted", `{"type":"conversation","conversation_id":123,"deleted":true}`, []record.ObjectKey{key(record.KindConversation, "123")}, true},
 		{"conversation_part.redacted", `{"type":"conversation_part","id":"9","conversation_id":"123"}`, []record.ObjectKey{key(record.KindConversation, "123")}, false},
 		{"conversation_part.redacted", `{"type":"conversation_part","id":"9","conversation":{"id":"123"}}`, []record.ObjectKey{key(record.KindConversation, "123")}, false},
 		{
