@@ -209,7 +209,9 @@ func TestWhatIsDeletedIsMarkedAlthoughIntercomDatesItAhead(t *testing.T) {
 	marked := func(table, id string) bool {
 		return scalar[bool](p, `SELECT deleted_at IS NOT NULL FROM public.`+table+` WHERE source_id = $1`, id)
 	}
-	known := func() int { return scalar[int](p, `SELECT count(*) FROM public.knowledge WHERE content LIKE '%5550199%'`) }
+	known := func() int {
+		return scalar[int](p, `SELECT count(*) FROM public.knowledge WHERE content LIKE '%5550199%'`)
+	}
 	if marked("transcripts", talk) || marked("end_users", person) || marked("tickets", ticket) || known() == 0 {
 		t.Fatal("the beginning is not as it should be")
 	}
