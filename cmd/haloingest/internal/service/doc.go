@@ -10,8 +10,13 @@
 //
 // # The database goes away
 //
-// At the start, that is an error. Later it is not: /healthz stays 200, /readyz says 503 and why, webhooks are answered 503 (Intercom sends them
+// At the start, that is an error. Later it is not: /healthz stays 200, /readyz says 503 and that it cannot be reached, webhooks are answered 503 (Intercom sends them
 // again), pages say what is the matter, and everything goes on by itself once the database is back.
+//
+// # The master key does not fit
+//
+// At the start, that is an error, so that nothing is accepted or taken up that cannot be worked on. Later, /readyz says 503 until it fits again;
+// where it is, and what is wrong with it, is in the log alone, as with the database.
 //
 // # The end
 //
