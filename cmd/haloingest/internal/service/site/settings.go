@@ -9,7 +9,6 @@ import (
 	"haloingest/cmd/haloingest/internal/connection"
 	"haloingest/cmd/haloingest/internal/secret"
 	"haloingest/cmd/haloingest/internal/service/work"
-	"haloingest/sinks/diff/report/page"
 )
 
 // settingsView is what can be set.
@@ -54,7 +53,7 @@ func (s *Site) settings(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := settingsView{head: h, Refresh: span(h.Conn.ActivityRefresh), Recent: page.Span(max(2*h.Conn.ActivityRefresh, 24*time.Hour)), Secret: "not configured", Region: regionNames[h.Conn.Region], Topics: topicGroups, Graces: graces,
+	v := settingsView{head: h, Refresh: span(h.Conn.ActivityRefresh), Recent: span(max(2*h.Conn.ActivityRefresh, 24*time.Hour)), Secret: "not configured", Region: regionNames[h.Conn.Region], Topics: topicGroups, Graces: graces,
 		Webhook: s.publicURL(r) + WebhookPath + h.Org.String()}
 	if h.Conn.HasWebhookSecret {
 		v.Secret = "configured"
