@@ -12,7 +12,7 @@ import (
 // ForEach calls fn for 0 … n-1 in order of starting, at most limit at once (fewer than one is one), and
 // returns when all calls have. It is for stages that do I/O for each item. The first error cancels
 // the context of the other calls, no further ones begin, and it is returned; a panic is an error
-// that names the index. If ctx is done before all calls have begun, the error is ctx.Err(). fn
+// that names the index. If ctx is done before all calls have begun, the error is its cause. fn
 // may write to element i of a slice without locking.
 func ForEach(ctx context.Context, n, limit int, fn func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -45,8 +45,8 @@ func ForEach(ctx context.Context, n, limit int, fn func(ctx context.Context, i i
 			if i >= n {
 				return
 			}
-			if err := ctx.Err(); err != nil {
-				fail(err)
+			if ctx.Err() != nil {
+				fail(context.Cause(ctx))
 				return
 			}
 			call(i)

@@ -82,15 +82,15 @@ func TestForEach(t *testing.T) {
 		}))
 
 		t.Run(fmt.Sprintf("a context that is done begins nothing more, limit %d", limit), bubble(func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithCancelCause(t.Context())
 			var calls atomic.Int64
 			err := pipeline.ForEach(ctx, 10, limit, func(context.Context, int) error {
 				calls.Add(1)
 				time.Sleep(time.Second)
-				cancel()
+				cancel(errPlanned)
 				return nil
 			})
-			if !errors.Is(err, context.Canceled) || calls.Load() != int64(limit) {
+			if !errors.Is(err, errPlanned) || calls.Load() != int64(limit) {
 				t.Errorf("error %v after %d calls, want that of the context after %d", err, calls.Load(), limit)
 			}
 		}))

@@ -140,8 +140,8 @@ func clearTour(ctx context.Context, db *database) error {
 // forget deletes what is stored of the tour's organisation, but for the named tables of schema ingest.
 func forget(ctx context.Context, db *database, but ...string) error {
 	_, err := db.Pool().Exec(ctx, `DO $$ DECLARE t record; BEGIN
-		FOR t IN SELECT table_schema AS s, table_name AS n FROM information_schema.columns
-			WHERE column_name = 'org_id' AND (table_schema = 'ingest' AND table_name <> ALL (string_to_array('`+strings.Join(but, ",")+`', ','))
+		FOR t IN SELECT table_schema AS s, table_name AS n FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+			WHERE table_type = 'BASE TABLE' AND column_name = 'org_id' AND (table_schema = 'ingest' AND table_name <> ALL (string_to_array('`+strings.Join(but, ",")+`', ','))
 				OR table_schema = 'public' AND table_name IN ('end_users', 'companies', 'transcripts', 'tickets', 'knowledge'))
 		LOOP EXECUTE format('DELETE FROM %I.%I WHERE org_id = %L', t.s, t.n, '`+demoOrg+`'); END LOOP;
 	END $$`)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -35,8 +36,17 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 		"runs undo":        {"--dry-run", "12345678-0000-4000-8000-000000000001"},
 		"migrate status":   nil,
 		"replay":           {"--snapshot", kept},
+		"serve":            {"--listen", "127.0.0.1:0"},
 		"snapshot ls":      {"--snapshot", kept},
 		"snapshot verify":  {"--snapshot", kept},
+		"users add":        {"ann"},
+		"users disable":    {"ann"},
+		"users enable":     {"ann"},
+		"users overseer":   {"ann"},
+		"users password":   {"ann"},
+		"users role":       {"ann", "viewer"},
+		"users token":      {"ann"},
+		"keys enable":      {"1"},
 	}
 	names := slices.Sorted(maps.Keys(leaves()))
 	// snapshot export writes a stream, and has no result.
@@ -44,7 +54,14 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 	run := func(t *testing.T, args []string) (int, string, string) {
 		t.Helper()
 		var out, errs bytes.Buffer
-		code := run(context.Background(), context.Background(), args, strings.NewReader(""), &out, &errs)
+		// serve is asked to stop as soon as it has said where it listens.
+		read, stop := context.WithCancelCause(context.Background())
+		defer stop(nil)
+		code := run(context.Background(), read, args, strings.NewReader(""), &heard{&out, func() {
+			if args[0] == "serve" {
+				stop(errInterrupted)
+			}
+		}}, &errs)
 		return code, out.String(), errs.String()
 	}
 	for _, name := range names {
@@ -72,7 +89,7 @@ func TestEveryCommandAnswersWithOneJSONValue(t *testing.T) {
 			"a database that does not answer": {append(slices.Clone(args), "--database-url", "postgres://u:canary@127.0.0.1:1/db"), exitDatabase},
 			"an address of no database":       {append(slices.Clone(args), "--database-url", "mysql://u:canary@127.0.0.1:1/db"), exitUsage},
 		} {
-			if (name == "rejects show" || name == "knowledge show" || name == "runs undo") && what == "done" {
+			if (name == "rejects show" || name == "knowledge show" || name == "runs undo" || name == "keys enable") && what == "done" {
 				try.code = exitUsage // there is none
 			}
 			if name == "cutover" && what == "done" {
@@ -114,4 +131,15 @@ func hasFlag(command, name string) bool {
 		}
 	}
 	return false
+}
+
+// heard calls then after each write.
+type heard struct {
+	io.Writer
+	then func()
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	defer h.then()
+	return h.Writer.Write(p)
 }

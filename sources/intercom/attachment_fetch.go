@@ -227,6 +227,9 @@ func (a *Attachments) take(ctx context.Context, l *fileLink, r *http.Response, o
 	}
 	k := kept{URL: l.URL, ContentType: record.CleanText(clipText(r.Header.Get("Content-Type"), 200))}
 	k.Bytes, k.SHA256 = p.bytes, p.sum()
+	if p.bytes == 0 {
+		return kept{}, &fileError{reason: record.AttachmentUnavailable, retry: true, again: true, text: "nothing arrived"}
+	}
 	if l.Size > 0 && p.bytes != l.Size {
 		// Twice the same is what Intercom has, whatever it states. It is kept, with a word about it.
 		if *odd != k.SHA256 {
@@ -235,9 +238,6 @@ func (a *Attachments) take(ctx context.Context, l *fileLink, r *http.Response, o
 				text: fmt.Sprintf("%d bytes arrived instead of %d", p.bytes, l.Size)}
 		}
 		k.Error = fmt.Sprintf("Intercom states %d bytes and has %d", l.Size, p.bytes)
-	}
-	if l.Size <= 0 && p.bytes == 0 {
-		return kept{}, &fileError{reason: record.AttachmentUnavailable, retry: true, again: true, text: "nothing arrived"}
 	}
 	return k, p.keep(k)
 }
