@@ -21,6 +21,7 @@
 // # Rooms and arrows
 //
 //	cmd/haloingest       flags, configuration, wiring, exit codes; cmd/intercomsim: the simulated workspace
+//	  internal/ingest    joins the parts into runs; internal/service calls it from a queue, behind pages and webhooks
 //	pipeline             the engine; imports the standard library and conc
 //	pipeline/record      the nouns: what Intercom sends, what Halo keeps, ids, digests; imports the standard library
 //	pipeline/pipetest    a source, a sink, faults and the checks that every source, stage and sink has to pass
@@ -110,6 +111,18 @@
 // Commit everything of the batch, with its cursor, or nothing. Committing the same batch again must change
 // nothing. Calls come one at a time with Seq 0, 1, 2, … of this run. Heed the context, but do not let go of
 // a COMMIT whose outcome is unknown. Test with pipetest.CheckSink.
+//
+// # The service
+//
+// haloingest serve is wiring, too: webhooks land in an inbox and are hints, jobs of a queue (River, in the same database) make the
+// runs that commands make, and what pages show is read from the database. So any number of processes may serve, and each may die: the
+// lease of a workspace says who writes, its epoch who does not any more, and the committed checkpoint where the next one goes on.
+//
+//	internal/service         one table of routes, each with what it needs; listeners, readiness, a stop in order
+//	internal/service/work    the queue, its workers, what is due, which processes live, how far runs are
+//	internal/service/access  who may do what; pages' sessions of the database see one organisation (sinks/postgres/scope.go)
+//	internal/service/site    the integration page; internal/service/frame is its paper
+//	internal/service/metric  figures and traces; the parts know hooks only
 //
 // # What it costs
 //
