@@ -213,6 +213,7 @@ func (d *identity) bind(c claim, at time.Time) (m *member, created bool) {
 	if d.void(to) {
 		// It takes over what others have who are still to be decided anew: they leave when they come.
 		d.release(to)
+		d.reload(to, m)
 		to.Stale = true
 	}
 	switch {
@@ -405,8 +406,8 @@ func (d *identity) without(b *body, m *member) {
 			b.strip()
 		}
 		return
-	case !shown && (m.Reason == reasonMerged || m.Fetched.IsZero()):
-		return
+	case !shown && (m.Reason == reasonMerged || m.Fetched.IsZero() || m.Hash == (record.Digest{})):
+		return // it has given the row nothing, or nothing since that was made anew or is to be
 	}
 	heir := d.reload(b, m)
 	switch {
