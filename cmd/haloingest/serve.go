@@ -53,6 +53,8 @@ Another one, half a second later or more, ends it at once, with 130; nothing tha
 			&cli.StringFlag{Name: "oidc-issuer", Usage: "sign in by OpenID Connect as well: `URL` of the issuer", Category: categoryLogin},
 			&cli.StringFlag{Name: "oidc-client-id", Usage: "this service's `ID` there", Category: categoryLogin},
 			&cli.StringFlag{Name: "oidc-client-secret-file", Usage: "`FILE` with its secret there (or HALOINGEST_OIDC_CLIENT_SECRET)", Category: categoryLogin},
+			&cli.StringFlag{Name: "oidc-name", Usage: "what the button to sign in there calls it: a `NAME`", DefaultText: "single sign-on", Category: categoryLogin},
+			&cli.StringFlag{Name: "oidc-admin", Usage: "who signs in there with this verified `ADDRESS` looks after the installation, as long as nobody else is known", Category: categoryLogin},
 			&cli.DurationFlag{Name: "session-idle", Usage: "sign out who has done nothing for a `SPAN`", Value: access.DefaultIdle, Category: categoryLogin},
 			&cli.DurationFlag{Name: "session-lifetime", Usage: "sign out everybody after a `SPAN`", Value: access.DefaultLifetime, Category: categoryLogin},
 			&cli.IntFlag{Name: "backfill-workers", Usage: "do at most `N` backfills and replays at once in this process, at up to 180 MB each", Value: 2, Category: categoryWork},
@@ -159,14 +161,14 @@ func (a *app) oidc(c *cli.Context) (*access.OIDC, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case issuer == "" && (id != "" || !key.IsEmpty()):
+	case issuer == "" && (id != "" || !key.IsEmpty() || c.String("oidc-name") != "" || c.String("oidc-admin") != ""):
 		return nil, usagef("--oidc-issuer is missing: the address of who signs people in")
 	case issuer == "":
 		return nil, nil
 	case id == "":
 		return nil, usagef("--oidc-client-id is missing: this service's id at %s", issuer)
 	}
-	return &access.OIDC{Issuer: issuer, ClientID: id, Secret: key}, nil
+	return &access.OIDC{Issuer: issuer, ClientID: id, Secret: key, Name: c.String("oidc-name"), Admin: c.String("oidc-admin")}, nil
 }
 
 // preparing gives each run what --distiller and --attachments ask for. That they can be used is found at once.

@@ -454,9 +454,6 @@ func withParam(tb testing.TB, address, name, value string) string {
 // Where the role of this program may not make roles, everything but OpenScoped works, and what an administrator has to run is said; after that,
 // the next start builds the rest.
 func TestARoleWithoutRightsIsToldWhatAnAdministratorHasToRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a server of its own")
-	}
 	t.Parallel()
 	server := pgtest.Private(t)
 	admin := openURL(t, server.URL())

@@ -229,7 +229,7 @@ func (s *service) openParts(ctx context.Context) error {
 	}
 	shown := connection.NewStore(s.pages.Pool(), s.Master)
 	s.site, err = site.New(site.Options{
-		DB: s.pages, Connections: shown, Every: connections, Queue: s.queue, Audit: s.gate.Audit, PublicURL: s.public, Program: "haloingest " + s.Version, Log: s.log,
+		DB: s.pages, Connections: shown, Every: connections, Queue: s.queue, Audit: s.gate.Audit, SyncEvery: s.Work.SyncEvery, PublicURL: s.public, Program: "haloingest " + s.Version, Log: s.log,
 		Onboard: onboard.New(onboard.Options{DB: s.pages, Connections: shown, Client: s.client(attemptsOfPeople), Log: s.log}),
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ type facts struct {
 	Last     *postgres.RunInfo // the newest run that is no pass over the inbox; nil: none
 	Inbox    inbox
 	Diff     *postgres.DiffRun // the newest; nil: none
+
+	SyncEvery time.Duration // how often a sync is due
 }
 
 // inbox counts deliveries of webhooks.
@@ -41,7 +43,7 @@ const factsWithin = 20 * time.Second
 func (s *Site) read(ctx context.Context, org record.UUID) (facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, factsWithin)
 	defer cancel()
-	f := facts{Org: org}
+	f := facts{Org: org, SyncEvery: s.o.SyncEvery}
 	conn, err := s.o.Connections.Get(ctx, org)
 	if err != nil && !errors.Is(err, connection.ErrNotConnected) {
 		return f, err

@@ -38,9 +38,10 @@ type Options struct {
 	Queue   *work.Queue
 	// Audit keeps who has done what; nothing is done whose record fails.
 	Audit     func(ctx context.Context, org record.UUID, action string, detail map[string]string) error
-	PublicURL string       // scheme and host under which Intercom reaches the service; "": that of the request
-	Program   string       // name and version, for the checklist
-	Log       *slog.Logger // nil: nothing is logged
+	SyncEvery time.Duration // between two syncs: where the last one ended twice as long ago, it is late; 0: work.DefaultSyncEvery
+	PublicURL string        // scheme and host under which Intercom reaches the service; "": that of the request
+	Program   string        // name and version, for the checklist
+	Log       *slog.Logger  // nil: nothing is logged
 }
 
 // Site serves the pages. It is safe for concurrent use. End it with Close.
@@ -57,6 +58,9 @@ func New(o Options) (*Site, error) {
 	}
 	if o.Every == nil {
 		o.Every = o.Connections
+	}
+	if o.SyncEvery <= 0 {
+		o.SyncEvery = work.DefaultSyncEvery
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

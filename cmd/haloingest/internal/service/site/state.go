@@ -43,7 +43,6 @@ type standing struct {
 const (
 	stuckAfter = 90 * time.Second // a worker takes up a job within seconds
 	soon       = 10 * time.Second // what is due within it is about to begin
-	lateAfter  = 2 * time.Hour    // a sync is due every hour
 )
 
 // busyWords say what goes on, by kind of job or run.
@@ -210,7 +209,7 @@ func synced(f facts) standing {
 		return standing{Key: stRefields, Tone: "open", Head: "The field choices were changed", Restart: true,
 			Text: "Rows that are there were made with the fields before. Everything has to be read once more to give all of them the present ones; that is queued by itself before long."}
 	}
-	if late := f.At.Sub(f.Status.LastSyncedAt); late > lateAfter {
+	if late := f.At.Sub(f.Status.LastSyncedAt); late > 2*f.SyncEvery+stuckAfter {
 		return standing{Key: stLate, Tone: "open", Head: "The regular sync is late", Sync: true,
 			Text: fmt.Sprintf("The last complete one ended %s.", ago(late)),
 			Do:   "See whether a process of haloingest serve runs and can reach this database and Intercom."}

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -48,11 +49,13 @@ func TestEveryStateHasItsStandingAndWhatCanBeDone(t *testing.T) {
 		"the last sync has failed":              {facts{Known: true, Conn: conn, Status: synced(time.Hour), Last: run("sync", postgres.RunFailed, time.Minute, "reset")}, stFailed, standing{Sync: true}},
 		"a sync failed before one that did not": {facts{Known: true, Conn: conn, Status: synced(time.Minute), Last: run("sync", postgres.RunFailed, time.Hour, "reset")}, stInStep, standing{Sync: true}},
 		"the regular sync is late":              {facts{Known: true, Conn: conn, Status: synced(3 * time.Hour)}, stLate, standing{Sync: true}},
+		"late, where syncs are rare, is later":  {facts{Known: true, Conn: conn, Status: synced(3 * time.Hour), SyncEvery: 6 * time.Hour}, stInStep, standing{Sync: true}},
+		"and sooner where they are frequent":    {facts{Known: true, Conn: conn, Status: synced(20 * time.Minute), SyncEvery: time.Minute}, stLate, standing{Sync: true}},
 		"ingest is off":                         {facts{Known: true, Conn: off, Status: synced(9 * time.Hour)}, stOff, standing{TurnOn: true}},
 		"ingest is off, and a job waits for it": {facts{Known: true, Conn: off, Status: synced(time.Hour), Jobs: job("sync", work.JobPaused, time.Hour, "ingest is off")}, stOff, standing{TurnOn: true}},
 		"other fields were chosen":              {facts{Known: true, Conn: refields, Status: synced(time.Minute)}, stRefields, standing{Restart: true}},
 	} {
-		tt.f.At = now
+		tt.f.At, tt.f.SyncEvery = now, cmp.Or(tt.f.SyncEvery, time.Hour)
 		got := judge(tt.f)
 		if got.Key != tt.key {
 			t.Errorf("%s: it stands %q, want %q", name, got.Key, tt.key)
